@@ -1,0 +1,67 @@
+"""The named recipes."""
+
+from lsdjax.configs.training import Stage, TrainConfig
+from lsdjax.core.errors import UserError
+from lsdjax.model.config import ModelConfig
+
+# Whole recordings kept for evaluation: nothing of these scenes is ever trained on.
+HOLDOUT = (
+    "store-aisle-shoppers",
+    "stream-of-water",
+    "silent-film-street",
+    "head-turning-woman",
+    "conveyor-fruit-vegetables",
+    "warehouse-worker-walking",
+    "flower-opening-timelapse",
+)
+
+LIVE_128 = TrainConfig(
+    model=ModelConfig(),
+    stages=(
+        Stage("single", steps=3000, warmup=100),
+        Stage(
+            "sequence",
+            steps=600,
+            clips=1,
+            frames=5,
+            single_share=0.4,
+            learning_rate=(3e-4, 3e-5),
+        ),
+    ),
+    holdout=HOLDOUT,
+)
+
+TINY = TrainConfig(
+    model=ModelConfig(
+        height=32,
+        width=32,
+        dim=32,
+        depth=1,
+        heads=1,
+        channels=8,
+        experts=2,
+        text_dim=32,
+        text_depth=1,
+        window=2,
+    ),
+    stages=(
+        Stage("single", steps=20, groups=2, clips=2, warmup=5),
+        Stage("sequence", steps=10, groups=2, clips=1, frames=3, single_share=0.4),
+    ),
+    text_prompts=8,
+    checkpoint_every=10,
+    sample_every=20,
+)
+
+PRESETS: dict[str, TrainConfig] = {"live-128": LIVE_128, "tiny": TINY}
+
+
+def preset(name: str) -> TrainConfig:
+    """The recipe called `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in PRESETS:
+        raise UserError(f"no preset {name!r}; one of {sorted(PRESETS)} is expected")
+    return PRESETS[name]

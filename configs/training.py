@@ -1,0 +1,91 @@
+"""What a training run is made of: a model and stages, each with its own batch and learning rate."""
+
+import dataclasses
+from typing import Any
+
+from lsdjax.core.errors import UserError
+from lsdjax.model.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stretch of training with a fixed batch.
+
+    A step takes `groups` groups of clips that share a style and a phrase; gradients are summed over
+    the groups.
+
+    Attributes:
+        name: for the log.
+        steps: optimizer steps.
+        groups, clips, frames: groups a step, clips a group, frames a clip in a sequence step.
+        single_share: share of the steps that use single frames instead, `clips * frames` of them.
+        learning_rate: at the start (after `warmup` steps) and at the end, linear in between.
+        pure_share: share of the frames at pure noise.
+        history_max_level: history augmentation noises the previous output to U[0, this].
+        history_drop: how often the previous output is withheld.
+    """
+
+    name: str
+    steps: int
+    groups: int = 6
+    clips: int = 4
+    frames: int = 1
+    single_share: float = 0.0
+    learning_rate: tuple[float, float] = (1.5e-3, 1.5e-3)
+    warmup: int = 0
+    pure_share: float = 0.5
+    history_max_level: float = 0.3
+    history_drop: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "groups", "clips", "frames"):
+            if getattr(self, name) < 1:
+                raise UserError(f"stage {self.name!r}: {name}={getattr(self, name)}; at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A whole recipe.
+
+    Attributes:
+        model: the model's sizes.
+        stages: run one after the other; the optimizer's state is carried over.
+        seed: of the parameters and of every draw.
+        b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
+            of the parameters that is evaluated and exported.
+        relative_floor: mean square error in [-1, 1] below which a style counts as learned.
+        text_weight, text_prompts: weight and batch of the prompt classification that trains the
+            text encoder beside the picture loss.
+        prompt_dropout: how often a group is trained without its prompt, for guidance.
+        checkpoint_every, sample_every: steps between checkpoints and sample sheets.
+        holdout: stems of recordings that are never trained on.
+    """
+
+    model: ModelConfig
+    stages: tuple[Stage, ...]
+    seed: int = 0
+    b2: float = 0.98
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    relative_floor: float = 0.003
+    text_weight: float = 0.1
+    text_prompts: int = 64
+    prompt_dropout: float = 0.05
+    checkpoint_every: int = 100
+    sample_every: int = 250
+    holdout: tuple[str, ...] = ()
+
+    @property
+    def total_steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage_at(self, step: int) -> tuple[int, int]:
+        """Which stage the step belongs to, and how far into it."""
+        for number, stage in enumerate(self.stages):
+            if step < stage.steps:
+                return number, step
+            step -= stage.steps
+        raise ValueError("step is past the last stage")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)

@@ -1,0 +1,190 @@
+"""Training examples made inside `jit`: crop, flip, speed, pan, zoom, colour, then the teacher.
+
+Everything after decoding happens on the device, so an accelerator is never starved by the host.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
+from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
+from lsdjax.data.synthetic import moving_shapes
+
+BURN_IN = 6
+SHAPES_SHARE = 0.08
+STILLS_SHARE = 0.5
+
+_STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
+
+
+class DevicePool(NamedTuple):
+    """A `Pool` as device arrays: frames, starts, lengths, and the logarithm of each source's weight."""
+
+    frames: jax.Array
+    starts: jax.Array
+    lengths: jax.Array
+    log_weights: jax.Array
+
+
+class Examples(NamedTuple):
+    """One style's clips, in [-1, 1]: inputs, targets and previous (b, t, height, width, 3);
+    present (b, t), 1 where there is a previous output."""
+
+    inputs: jax.Array
+    targets: jax.Array
+    previous: jax.Array
+    present: jax.Array
+
+
+def device_pool(pool: Pool) -> DevicePool:
+    """Move a pool to the device; photos and clips share the draws by `STILLS_SHARE`."""
+    stills = pool.lengths == 1
+    weights = pool.seconds.copy()
+    if stills.any() and not stills.all():
+        weights[stills] *= STILLS_SHARE / weights[stills].sum()
+        weights[~stills] *= (1 - STILLS_SHARE) / weights[~stills].sum()
+    return DevicePool(
+        jnp.asarray(pool.frames),
+        jnp.asarray(pool.starts),
+        jnp.asarray(pool.lengths),
+        jnp.log(jnp.asarray(weights / weights.sum(), jnp.float32)),
+    )
+
+
+class Source(NamedTuple):
+    """Where one example's pictures come from: raw uint8 (times, canvas height, canvas width, 3),
+    times (times,) in frames, still () whether it is a photo, key for everything else."""
+
+    raw: jax.Array
+    times: jax.Array
+    still: jax.Array
+    key: jax.Array
+
+
+def draw_source(key: jax.Array, pool: DevicePool, times: jax.Array) -> Source:
+    """Choose a source, a start and a speed, and fetch its frames at `times` (times,).
+
+    A clip that is too short is played back and forth. This is the only place that touches the
+    pool: inside a branch XLA would copy all of it.
+    """
+    keys = jax.random.split(key, 5)
+    source = jax.random.categorical(keys[0], pool.log_weights)
+    length = pool.lengths[source]
+    speed = jnp.where(jax.random.bernoulli(keys[1], 0.3), 2, 1)
+    direction = jnp.where(jax.random.bernoulli(keys[2], 0.2), -1, 1)
+    index = jax.random.randint(keys[3], (), 0, length) + direction * speed * times
+    fold = jnp.maximum(2 * length - 2, 1)
+    index = index % fold
+    index = jnp.where(index >= length, fold - index, index)
+    return Source(pool.frames[pool.starts[source] + index], times, length == 1, keys[4])
+
+
+def render_source(source: Source, height: int, width: int) -> jax.Array:
+    """The moving view of a source: (times, height, width, 3) in [0, 1].
+
+    Photos are panned and zoomed, clips are cropped, a few sources are procedural shapes instead;
+    then all get the light of another lamp and another camera.
+    """
+    kind_key, view_key, colour_key = jax.random.split(source.key, 3)
+    view = jax.lax.cond(
+        jax.random.bernoulli(kind_key, SHAPES_SHARE),
+        lambda: moving_shapes(view_key, source.times, height, width),
+        lambda: _view(view_key, source, height, width),
+    )
+    return _recolour(colour_key, view)
+
+
+def _view(key: jax.Array, source: Source, height: int, width: int) -> jax.Array:
+    keys = jax.random.split(key, 5)
+    times = source.times.astype(jnp.float32)
+    motion = jnp.where(source.still, 1.0, 0.15)
+    zoom = jax.random.uniform(keys[0], (), minval=0.62, maxval=1.0)
+    rate = motion * 0.006 * jax.random.normal(keys[1], ())
+    scale = jnp.clip(zoom + rate * times, 0.55, 1.0)
+    drift = motion * 0.012 * jax.random.normal(keys[2], (2,))
+    centre = jax.random.uniform(keys[3], (2,))
+    place = jnp.clip(centre[None] + drift[None] * times[:, None], 0.0, 1.0)
+
+    def crop(frame: jax.Array, scale: jax.Array, place: jax.Array) -> jax.Array:
+        side = scale * CANVAS_HEIGHT
+        room = jnp.array([CANVAS_HEIGHT, CANVAS_WIDTH], jnp.float32) - side
+        factor = jnp.array([height, width], jnp.float32) / side
+        return jax.image.scale_and_translate(
+            frame.astype(jnp.float32) / 255.0,
+            (height, width, 3),
+            (0, 1),
+            factor,
+            -place * room * factor,
+            method="linear",
+        )
+
+    view = jnp.clip(jax.vmap(crop)(source.raw, scale, place), 0.0, 1.0)
+    return jnp.where(jax.random.bernoulli(keys[4], 0.5), view[:, :, ::-1], view)
+
+
+def _recolour(key: jax.Array, frames: jax.Array) -> jax.Array:
+    """Random gain, gamma, saturation and, seldom, swapped channels: other lamps, other cameras."""
+    keys = jax.random.split(key, 5)
+    gain = jnp.exp(0.15 * jax.random.normal(keys[0], (3,)))
+    gain = jnp.where(jax.random.bernoulli(keys[1], 0.5), gain, jnp.ones(3))
+    gamma = jnp.exp(0.25 * jax.random.normal(keys[2], ()))
+    gamma = jnp.where(jax.random.bernoulli(keys[1], 0.5), gamma, 1.0)
+    saturation = jax.random.uniform(keys[3], (), minval=0.5, maxval=1.5)
+    grey = frames.mean(axis=-1, keepdims=True)
+    frames = grey + saturation * (frames - grey)
+    order = jax.random.permutation(keys[4], 3)
+    frames = jnp.where(jax.random.bernoulli(keys[4], 0.15), frames[..., order], frames)
+    return jnp.clip(frames * gain, 1e-4, 1.0) ** gamma
+
+
+def make_examples(
+    key: jax.Array, pool: DevicePool, style: jax.Array, shape: tuple[int, int, int, int]
+) -> Examples:
+    """One style's examples: shape (b, t, height, width), style () int32.
+
+    Half of them start a stream (nothing came before the first frame), half join one in the middle:
+    there the teacher has run for a while and its last output is given as `previous`.
+    """
+    b, t, height, width = shape
+    start_key, window_key, teacher_key, age_key = jax.random.split(key, 4)
+    starts = jax.random.bernoulli(start_key, 0.5, (b,))
+    window_keys = jax.random.split(window_key, b)
+
+    times = jnp.arange(-BURN_IN, t + 1, dtype=jnp.int32)
+    sources = jax.vmap(draw_source, in_axes=(0, None, None))(window_keys, pool, times)
+
+    def window(part: slice) -> jax.Array:
+        chosen = sources._replace(raw=sources.raw[:, part], times=sources.times[:, part])
+        return jax.lax.map(lambda source: render_source(source, height, width), chosen)
+
+    fresh = init_state(b, height, width)
+    ages = jax.random.randint(age_key, (b,), 0, 1 << 16)
+
+    def burnt_in() -> TeacherState:
+        frames = window(slice(0, BURN_IN))
+        state = teach(style, frames, TeacherState(fresh.canvas, ages), teacher_key)[2]
+        blank = starts[:, None, None, None]
+        return TeacherState(
+            jnp.where(blank, fresh.canvas, state.canvas),
+            jnp.where(starts, fresh.frame_index, state.frame_index),
+        )
+
+    state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
+    frames = window(slice(BURN_IN, None))
+    inputs, targets, _ = teach(style, frames, state, teacher_key)
+    inputs, targets = 2 * inputs - 1, 2 * targets - 1
+
+    def choose(at_start: jax.Array, joined: jax.Array) -> jax.Array:
+        return jnp.where(starts.reshape(b, *[1] * (at_start.ndim - 1)), at_start, joined)
+
+    blank = jnp.zeros_like(targets[:, :1])
+    first = jnp.concatenate([jnp.zeros((b, 1)), jnp.ones((b, t - 1))], axis=1)
+    return Examples(
+        inputs=choose(inputs[:, :-1], inputs[:, 1:]),
+        targets=choose(targets[:, :-1], targets[:, 1:]),
+        previous=choose(jnp.concatenate([blank, targets[:, :-2]], axis=1), targets[:, :-1]),
+        present=choose(first, jnp.ones((b, t))),
+    )

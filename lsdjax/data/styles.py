@@ -1,0 +1,294 @@
+"""The procedural teachers: what each named style does to a clip, frame by frame.
+
+A teacher is a pure function `render(frames, state, key) -> (inputs, targets, state)` that can be
+jitted, batched and chosen by number inside `lax.switch`. Rendering a clip at once and rendering it
+one frame at a time with the returned state give the same pictures.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsdjax.data import filters
+
+Kind = Literal["stateless", "stateful", "generative", "identity"]
+KINDS: tuple[Kind, ...] = ("stateless", "stateful", "generative", "identity")
+
+_TRAIL_DECAY = (
+    0.80,
+    0.85,
+    0.90,
+)  # per frame and channel: trails cool down as they fade
+_EXPOSURE_KEEP = 0.85
+_SHARPEN_SIGMA = 2.5
+_FILL_GREY, _FILL_BORDER = 0.5, 0.96
+_SNOW_SEED = 20
+_SNOW_REFERENCE_HEIGHT = 128
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["canvas", "frame_index"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class TeacherState:
+    """What a teacher carries between frames; the same for every teacher.
+
+    canvas: previous output, f32 (b, h, w, 3) in [0, 1]; only the canvas teachers use it.
+    frame_index: frames rendered so far, i32 (b,); 0 is the start of a stream.
+    """
+
+    canvas: jax.Array
+    frame_index: jax.Array
+
+
+Render = Callable[[jax.Array, TeacherState, jax.Array], tuple[jax.Array, jax.Array, TeacherState]]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One named style.
+
+    render takes frames f32 (b, t, h, w, 3) in [0, 1] with h and w multiples of 16, the state, and a
+    typed key that stays the same for a whole stream. It returns inputs (what a model sees), targets
+    (what it should show), both shaped like frames, and the state after the last frame.
+    """
+
+    name: str
+    kind: Kind
+    render: Render
+
+
+@dataclass(frozen=True)
+class SnowLayer:
+    """One depth of snow. Sizes in px at 128 px height; velocities in half px per frame."""
+
+    flakes: int
+    radius: float
+    opacity: float
+    down_half_px: int
+    right_half_px: int
+
+
+SNOW_LAYERS = (
+    SnowLayer(flakes=30, radius=1.5, opacity=0.85, down_half_px=2, right_half_px=1),
+    SnowLayer(flakes=17, radius=2.2, opacity=0.95, down_half_px=4, right_half_px=1),
+    SnowLayer(flakes=8, radius=3.0, opacity=1.0, down_half_px=6, right_half_px=2),
+)
+
+
+def init_state(b: int, h: int, w: int) -> TeacherState:
+    """State at the start of a stream: black canvas, frame 0."""
+    return TeacherState(jnp.zeros((b, h, w, 3), jnp.float32), jnp.zeros((b,), jnp.int32))
+
+
+def snow_mask(h: int, w: int, frame_index: jax.Array | int) -> jax.Array:
+    """Snow coverage f32 (h, w) in [0, 1] at one frame, exact for any int32 frame_index >= 0.
+
+    Each layer is a fixed tile on a torus of the frame's size, shifted by floor(frame_index * v / 2)
+    px for v in half px per frame; the pattern therefore repeats every 2 h and 2 w frames at most.
+    """
+    frame_index = jnp.asarray(frame_index, jnp.int32)
+    clear = jnp.ones((h, w), jnp.float32)
+    for number, layer in enumerate(SNOW_LAYERS):
+        tile = jnp.asarray(np.tile(_snow_tile(number, h, w), (2, 2)))
+        scale = _snow_speed_scale(h)
+        down = _offset(frame_index, layer.down_half_px * scale, h)
+        right = _offset(frame_index, layer.right_half_px * scale, w)
+        clear = clear * (1.0 - jax.lax.dynamic_slice(tile, (h - down, w - right), (h, w)))
+    return 1.0 - clear
+
+
+def teach(
+    style_index: jax.Array | int, frames: jax.Array, state: TeacherState, key: jax.Array
+) -> tuple[jax.Array, jax.Array, TeacherState]:
+    """Renders with TEACHERS[style_index]; style_index may be traced."""
+    branches = [teacher.render for teacher in TEACHERS]
+    return jax.lax.switch(jnp.asarray(style_index, jnp.int32), branches, frames, state, key)
+
+
+def _advance(state: TeacherState, frames: jax.Array) -> TeacherState:
+    return replace(state, frame_index=state.frame_index + frames.shape[1])
+
+
+def _stateless(name: str, look: Callable[[jax.Array], jax.Array]) -> Teacher:
+    def render(frames, state, key):
+        del key
+        return frames, jnp.clip(look(frames), 0.0, 1.0), _advance(state, frames)
+
+    return Teacher(name, "stateless", render)
+
+
+def _generative(name: str, degrade: Callable[[jax.Array, jax.Array], jax.Array]) -> Teacher:
+    def render(frames, state, key):
+        return jnp.clip(degrade(frames, key), 0.0, 1.0), frames, _advance(state, frames)
+
+    return Teacher(name, "generative", render)
+
+
+def _canvas(name: str, step: Callable[[jax.Array, jax.Array], jax.Array]) -> Teacher:
+    """A teacher with out_t = step(out_{t-1}, frame_t); the first frame stands for its own past."""
+
+    def render(frames, state, key):
+        del key
+        begins = (state.frame_index == 0)[:, None, None, None]
+        canvas = jnp.where(begins, frames[:, 0], state.canvas)
+
+        def advance(previous, frame):
+            output = step(previous, frame)
+            return output, output
+
+        canvas, outputs = jax.lax.scan(advance, canvas, jnp.swapaxes(frames, 0, 1))
+        state = replace(_advance(state, frames), canvas=canvas)
+        return frames, jnp.swapaxes(outputs, 0, 1), state
+
+    return Teacher(name, "stateful", render)
+
+
+def _render_snow(frames, state, key):
+    del key
+    _, t, h, w, _ = frames.shape
+    indices = state.frame_index[:, None] + jnp.arange(t, dtype=jnp.int32)[None, :]
+    mask_at = functools.partial(snow_mask, h, w)
+    coverage = jax.vmap(jax.vmap(mask_at))(indices)[..., None]
+    cooled = frames * filters.rgb(0.80, 0.84, 0.88) + filters.rgb(0.06, 0.09, 0.12)
+    return (
+        frames,
+        filters.mix(cooled, filters.rgb(1, 1, 1), coverage),
+        _advance(state, frames),
+    )
+
+
+def _render_original(frames, state, key):
+    del key
+    return frames, frames, _advance(state, frames)
+
+
+def _trail_step(previous: jax.Array, frame: jax.Array) -> jax.Array:
+    return jnp.maximum(frame, previous * np.array(_TRAIL_DECAY, np.float32).reshape(1, 1, 1, 3))
+
+
+def _exposure_step(previous: jax.Array, frame: jax.Array) -> jax.Array:
+    return _EXPOSURE_KEEP * previous + (1.0 - _EXPOSURE_KEEP) * frame
+
+
+def _drop_colour(frames: jax.Array, key: jax.Array) -> jax.Array:
+    del key
+    return jnp.broadcast_to(filters.luminance(frames), frames.shape)
+
+
+def _drop_detail(frames: jax.Array, key: jax.Array) -> jax.Array:
+    del key
+    return filters.convolve_separable(frames, filters.gaussian_taps(_SHARPEN_SIGMA, 6))
+
+
+def _punch_holes(frames: jax.Array, key: jax.Array) -> jax.Array:
+    """Paints framed grey rectangles, drawn once per sample, over every frame."""
+    b, _, h, w, _ = frames.shape
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.arange(b, dtype=jnp.uint32))
+    inside, border = jax.vmap(functools.partial(_holes, h, w))(keys)
+    inside, border = inside[:, None, :, :, None], border[:, None, :, :, None]
+    return jnp.where(border, _FILL_BORDER, jnp.where(inside, _FILL_GREY, frames))
+
+
+def _holes(h: int, w: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two or three disjoint rectangles covering 16 to 24 % together, and their borders: (h, w).
+
+    The picture is cut into equal bands, down or across, with one rectangle somewhere in each.
+    """
+    k_count, k_turn, k_area, k_width, k_place = jax.random.split(key, 5)
+    bands = jax.random.randint(k_count, (), 2, 4)
+    count = bands.astype(jnp.float32)
+    area = jax.random.uniform(k_area, (), minval=0.16, maxval=0.24)
+    share = jax.random.uniform(k_width, (3,), minval=0.45, maxval=0.9)  # of the band's width
+    place = jax.random.uniform(k_place, (3, 2))
+    turned = jax.random.bernoulli(k_turn)
+    rows = (jnp.arange(h, dtype=jnp.float32) + 0.5) / h
+    columns = (jnp.arange(w, dtype=jnp.float32) + 0.5) / w
+    down = jnp.broadcast_to(rows[:, None], (h, w))
+    right = jnp.broadcast_to(columns[None, :], (h, w))
+    across, along = jnp.where(turned, down, right), jnp.where(turned, right, down)
+    thick = max(1.0, round(h / 64))
+    across_thick = jnp.where(turned, thick / h, thick / w)
+    along_thick = jnp.where(turned, thick / w, thick / h)
+    inside = jnp.zeros((h, w), bool)
+    core = jnp.zeros((h, w), bool)
+    for number in range(3):
+        width, height = share[number] / count, area / share[number]
+        left = number / count + place[number, 0] * (1.0 / count - width)
+        top = place[number, 1] * (1.0 - height)
+        # Signed distance to the rectangle's sides, in fractions of the frame; inside if positive.
+        sideways = jnp.minimum(across - left, left + width - across)
+        lengthways = jnp.minimum(along - top, top + height - along)
+        used = number < bands
+        inside |= used & (sideways > 0) & (lengthways > 0)
+        core |= used & (sideways > across_thick) & (lengthways > along_thick)
+    return inside, inside & ~core
+
+
+def _snow_speed_scale(h: int) -> int:
+    return max(1, round(h / _SNOW_REFERENCE_HEIGHT))
+
+
+def _offset(frame_index: jax.Array, half_px: int, size: int) -> jax.Array:
+    # Reducing first keeps the product small: the offset repeats every 2 * size frames.
+    return (frame_index % (2 * size)) * half_px // 2 % size
+
+
+@functools.cache
+def _snow_tile(number: int, h: int, w: int) -> np.ndarray:
+    """One layer's coverage at frame 0, f32 (h, w), wrapping around at the edges."""
+    layer = SNOW_LAYERS[number]
+    radius = max(layer.radius * h / _SNOW_REFERENCE_HEIGHT, 0.7)
+    count = max(1, round(layer.flakes * w / h))
+    rows, columns = np.arange(h)[:, None] + 0.5, np.arange(w)[None, :] + 0.5
+    tile = np.zeros((h, w))
+    for y, x in _spread_points(np.random.default_rng([_SNOW_SEED, number]), count) * (
+        h,
+        w,
+    ):
+        dy = np.abs((rows - y + h / 2) % h - h / 2)
+        dx = np.abs((columns - x + w / 2) % w - w / 2)
+        tile = np.maximum(tile, np.clip(radius + 0.5 - np.hypot(dy, dx), 0.0, 1.0))
+    return (layer.opacity * tile).astype(np.float32)
+
+
+def _spread_points(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Points (count, 2) on the unit torus, each the farthest of 8 candidates from the rest."""
+    points = rng.random((1, 2))
+    while len(points) < count:
+        candidates = rng.random((8, 2))
+        apart = np.abs(candidates[:, None, :] - points[None, :, :])
+        distance = np.linalg.norm(np.minimum(apart, 1.0 - apart), axis=-1).min(axis=1)
+        points = np.concatenate([points, candidates[None, distance.argmax()]])
+    return points
+
+
+TEACHERS: tuple[Teacher, ...] = (
+    _stateless("pencil_sketch", filters.pencil_sketch),
+    _stateless("cartoon", filters.cartoon),
+    _stateless("sepia_film", filters.sepia_film),
+    _stateless("thermal_camera", filters.thermal_camera),
+    _stateless("neon_edges", filters.neon_edges),
+    _stateless("pixel_art", filters.pixel_art),
+    _stateless("blueprint", filters.blueprint),
+    _stateless("watercolour", filters.watercolour),
+    _stateless("comic_halftone", filters.comic_halftone),
+    _stateless("night_vision", filters.night_vision),
+    _stateless("negative", filters.negative),
+    Teacher("snow", "stateful", _render_snow),
+    _canvas("motion_trails", _trail_step),
+    _canvas("long_exposure", _exposure_step),
+    _generative("colourise", _drop_colour),
+    _generative("sharpen", _drop_detail),
+    _generative("fill_mask", _punch_holes),
+    Teacher("original", "identity", _render_original),
+)
+NAMES: tuple[str, ...] = tuple(teacher.name for teacher in TEACHERS)
+BY_NAME: dict[str, Teacher] = {teacher.name: teacher for teacher in TEACHERS}

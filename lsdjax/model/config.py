@@ -1,0 +1,99 @@
+"""What fixes the shapes of a model; saved as JSON with every checkpoint."""
+
+import dataclasses
+from typing import Any
+
+from lsdjax.core.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the causal DiT, its convolutional stem and head, and its text encoder.
+
+    Attributes:
+        height, width: frame size in pixels; multiples of 16.
+        dim: width of the transformer.
+        depth: transformer blocks.
+        heads: attention heads; `dim / heads` is a multiple of 16 (rotary angles over time and space).
+        mlp_ratio: hidden width of the feed-forward layers over `dim`.
+        channels: features of the convolutions at half resolution; twice as many at a quarter.
+        experts: prompt-dependent offsets mixed into each convolution kernel.
+        text_dim: width of the text encoder and of the conditioning vector.
+        text_depth: blocks of the text encoder.
+        window: past frames that a frame attends to.
+        sinks: first frames of a stream that are never evicted.
+        steps: denoising steps a frame that the checkpoint was made for.
+        history_level: noise level that a stream declares for its own previous frame.
+    """
+
+    height: int = 128
+    width: int = 128
+    dim: int = 192
+    depth: int = 3
+    heads: int = 3
+    mlp_ratio: int = 2
+    channels: int = 32
+    experts: int = 8
+    text_dim: int = 128
+    text_depth: int = 2
+    window: int = 4
+    sinks: int = 0
+    steps: int = 2
+    history_level: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            if getattr(self, name) <= 0 or getattr(self, name) % 16:
+                raise UserError(f"{name}={getattr(self, name)}; a positive multiple of 16 is expected")
+        if self.dim % self.heads or (self.dim // self.heads) % 16:
+            raise UserError(
+                f"dim={self.dim} over heads={self.heads}; "
+                "a head size that is a multiple of 16 is expected"
+            )
+        for name in ("depth", "channels", "experts", "text_dim", "text_depth", "window", "steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}={getattr(self, name)}; at least 1 is expected")
+        if self.sinks < 0 or not 0 <= self.history_level <= 1:
+            raise UserError(
+                f"sinks={self.sinks}, history_level={self.history_level}; "
+                "sinks >= 0 and a level in [0, 1] are expected"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens: one token for 16 x 16 pixels."""
+        return self.height // 16, self.width // 16
+
+    @property
+    def tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def slots(self) -> int:
+        """Frames that the KV ring holds: sinks first, then the window."""
+        return self.sinks + self.window
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelConfig":
+        """The config that `to_json` wrote.
+
+        Raises:
+            UserError: a name is unknown or missing, or a value has another type.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - set(fields)):
+            raise UserError(f"model config has unknown entries {unknown}")
+        if missing := sorted(set(fields) - set(values)):
+            raise UserError(f"model config lacks the entries {missing}")
+        for name, value in values.items():
+            expected = type(fields[name].default)
+            if type(value) is not expected:
+                raise UserError(f"model config {name}={value!r}; {expected.__name__} is expected")
+        return cls(**values)

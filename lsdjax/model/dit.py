@@ -1,0 +1,221 @@
+"""The causal DiT: convolutional stem, transformer over 16-pixel tokens, convolutional head.
+
+Its work is split by what it depends on, so that a stream repeats nothing:
+`prompt` once a prompt, `observe` once a frame, `denoise` once a denoising step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lsdjax.codec.pixel import PixelCodec, depth_to_space, space_to_depth
+from lsdjax.model.cache import KVCache, ages_at
+from lsdjax.model.config import ModelConfig
+from lsdjax.model.layers import (
+    Block,
+    Context,
+    DynamicConv,
+    Film,
+    Linear,
+    PromptAttention,
+    rms_norm,
+    sinusoid,
+    zeros,
+)
+from lsdjax.text.encoder import PromptEmbedding, TextEncoder
+
+
+class Prompt(NamedTuple):
+    """All that depends on the prompt alone: pooled (text_dim,), mixed kernels, keys and values."""
+
+    pooled: jax.Array
+    kernels: dict[str, jax.Array]
+    attention: tuple[PromptAttention, ...]
+
+
+class Observation(NamedTuple):
+    """All that depends on the input frame and the previous output.
+
+    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 1).
+    """
+
+    features: jax.Array
+    base: jax.Array
+    pixels: jax.Array
+
+
+class Prediction(NamedTuple):
+    """sample (b, t, h, w, ch); keys and values (layers, b, t, n, heads, d) of the call's frames."""
+
+    sample: jax.Array
+    keys: jax.Array
+    values: jax.Array
+
+
+class CausalDiT(nnx.Module):
+    """Predicts the clean frame from a noisy one, the input frame, the past and the prompt.
+
+    Shapes: b batch, t frames, h w latent grid (half the pixels), ch latent channels, n tokens.
+    One call has one prompt; `jax.vmap` serves several.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        latent, ch, wide = PixelCodec().channels, config.channels, 2 * config.channels
+        self.config = config
+        self.text = TextEncoder(config.text_dim, config.text_depth, rngs=rngs)
+
+        def conv(inputs: int, outputs: int, size: int = 3) -> DynamicConv:
+            return DynamicConv(inputs, outputs, size, config, rngs=rngs)
+
+        pixels = 2 * latent + 1
+        self.convs = nnx.Dict(
+            observe=conv(pixels, ch),
+            base=conv(ch, ch),
+            stem=conv(latent, ch),
+            down=conv(4 * ch, wide, 1),
+            mix=conv(wide, wide),
+            head=conv(wide, wide),
+            up=conv(wide, 4 * ch, 1),
+            fuse=conv(2 * ch, ch),
+            detail=conv(ch, ch),
+            pixel=conv(ch, latent),
+            skip=conv(pixels + latent, latent, 1),
+        )
+        self.films = nnx.Dict(
+            observe=Film(ch, config, rngs=rngs),
+            stem=Film(ch, config, rngs=rngs),
+            mix=Film(wide, config, rngs=rngs),
+            head=Film(wide, config, rngs=rngs),
+            fuse=Film(ch, config, rngs=rngs),
+            detail=Film(ch, config, rngs=rngs),
+        )
+        self.noise_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
+        self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
+        self.step_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
+        self.step_out = Linear(config.text_dim, config.text_dim, rngs=rngs, init=zeros)
+        self.tokens_in = Linear(16 * wide, config.dim, rngs=rngs)
+        self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
+        self.tokens_out = Linear(config.dim, 16 * wide, rngs=rngs, init=zeros)
+
+    def embed(self, ids: jax.Array) -> PromptEmbedding:
+        """Embed a tokenised prompt, ids (words, n-grams)."""
+        return self.text(ids)
+
+    def prompt(self, embedding: PromptEmbedding) -> Prompt:
+        """Once a prompt: mix the kernels and project the words for every block."""
+        kernels = {name: conv.mix(embedding.pooled) for name, conv in self.convs.items()}
+        attention = tuple(
+            block.prompt_attention(embedding.words, embedding.mask) for block in self.blocks
+        )
+        return Prompt(embedding.pooled, kernels, attention)
+
+    def observe(
+        self, inputs: jax.Array, previous: jax.Array, previous_level: jax.Array, prompt: Prompt
+    ) -> Observation:
+        """Once a frame: features of the input frame and of the previous output.
+
+        inputs and previous (b, t, h, w, ch); previous_level (b, t) is the noise level of `previous`,
+        1 where there is none (it is then multiplied away).
+        """
+        known = 1 - previous_level[..., None, None, None]
+        previous = previous * (known > 0)
+        flag = jnp.broadcast_to(known, (*inputs.shape[:-1], 1))
+        pixels = jnp.concatenate([inputs, previous, flag], axis=-1)
+        pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
+        features = self.films["observe"](self._conv("observe", pixels, prompt), pooled)
+        return Observation(features, self._conv("base", features, prompt), pixels)
+
+    def denoise(
+        self,
+        noisy: jax.Array,
+        noise_level: jax.Array,
+        step_size: jax.Array,
+        observation: Observation,
+        prompt: Prompt,
+        context: tuple[Context, ...],
+    ) -> Prediction:
+        """Once a denoising step: the clean frames that `noisy` (b, t, h, w, ch) came from.
+
+        noise_level and step_size (b, t) in [0, 1]; one context a block.
+        """
+        condition = self._condition(noise_level, step_size, prompt)
+        fine = self._conv("stem", noisy, prompt) + observation.base
+        fine = self.films["stem"](fine, condition)
+        coarse = self._conv("down", space_to_depth(fine, 2), prompt)
+        coarse = coarse + self.films["mix"](self._conv("mix", coarse, prompt), condition)
+        refined, keys, values = self._transform(coarse, condition, prompt, context)
+        coarse = coarse + refined
+        coarse = coarse + self.films["head"](self._conv("head", coarse, prompt), condition)
+        wide = depth_to_space(self._conv("up", coarse, prompt), 2) + fine
+        fused = jnp.concatenate([wide, observation.features], axis=-1)
+        fused = self.films["fuse"](self._conv("fuse", fused, prompt), condition)
+        fused = fused + self.films["detail"](self._conv("detail", fused, prompt), condition)
+        direct = jnp.concatenate([observation.pixels, noisy], axis=-1)
+        sample = self._conv("pixel", fused, prompt) + self._conv("skip", direct, prompt)
+        return Prediction(sample, keys, values)
+
+    def __call__(
+        self,
+        noisy: jax.Array,
+        noise_level: jax.Array,
+        step_size: jax.Array,
+        inputs: jax.Array,
+        previous: jax.Array,
+        previous_level: jax.Array,
+        prompt: Prompt,
+    ) -> Prediction:
+        """A whole sequence at once, block-causal: what training differentiates."""
+        observation = self.observe(inputs, previous, previous_level, prompt)
+        context = sequence_context(noisy.shape[1], self.config)
+        return self.denoise(noisy, noise_level, step_size, observation, prompt, context)
+
+    def _conv(self, name: str, x: jax.Array, prompt: Prompt) -> jax.Array:
+        return self.convs[name](x, prompt.kernels[name])
+
+    def _condition(
+        self, noise_level: jax.Array, step_size: jax.Array, prompt: Prompt
+    ) -> jax.Array:
+        dims = self.config.text_dim
+        noise = self.noise_out(jax.nn.silu(self.noise_in(sinusoid(noise_level, dims))))
+        log_step = -jnp.log2(jnp.maximum(step_size, 2.0**-10))
+        step = self.step_out(jax.nn.silu(self.step_in(sinusoid(log_step / 10, dims))))
+        return prompt.pooled[None, None, :] + noise + step
+
+    def _transform(
+        self,
+        coarse: jax.Array,
+        condition: jax.Array,
+        prompt: Prompt,
+        context: tuple[Context, ...],
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        b, t = coarse.shape[:2]
+        rows, columns = self.config.grid
+        x = self.tokens_in(space_to_depth(coarse, 4).reshape(b, t, rows * columns, -1))
+        keys, values = [], []
+        for block, words, seen in zip(self.blocks, prompt.attention, context, strict=True):
+            x, key, value = block(x, condition, words, seen)
+            keys.append(key)
+            values.append(value)
+        x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)
+        return depth_to_space(x, 4), jnp.stack(keys), jnp.stack(values)
+
+
+def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:
+    """Block-causal attention within one sequence of `frames` frames that starts a stream."""
+    index = jnp.arange(frames, dtype=jnp.int32)
+    ages, visible = jax.vmap(ages_at, in_axes=(0, None, None, None))(
+        index, index, config.window, config.sinks
+    )
+    return (Context(None, None, ages, visible),) * config.depth
+
+
+def cached_context(cache: KVCache, config: ModelConfig) -> tuple[Context, ...]:
+    """Attention of the next frame over the KV ring and itself."""
+    frames = jnp.concatenate([cache.frames, cache.length[None]])
+    ages, visible = ages_at(cache.length, frames, config.window, config.sinks)
+    return tuple(
+        Context(cache.keys[layer], cache.values[layer], ages[None], visible[None])
+        for layer in range(config.depth)
+    )

@@ -1,0 +1,128 @@
+"""Streams for a host program: load once, compile once, then frames in and frames out."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsdjax.checkpoint.export import Checkpoint
+from lsdjax.core.errors import UserError
+from lsdjax.model.cache import clear
+from lsdjax.model.dit import Prompt
+from lsdjax.stream.state import init_stream
+from lsdjax.stream.step import make_prompt_encoder, make_stream_step
+from lsdjax.text.tokenizer import tokenize
+
+MAX_STEPS = 64
+
+
+class Streamer:
+    """A checkpoint on the device with its compiled step; makes any number of streams.
+
+    Attributes:
+        size: (height, width) of the frames.
+        steps: denoising steps a frame.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, steps: int | None = None) -> None:
+        """Raises UserError where `steps` is not in 1..64."""
+        steps = checkpoint.config.steps if steps is None else steps
+        if not 1 <= steps <= MAX_STEPS:
+            raise UserError(f"{steps} denoising steps; 1 to {MAX_STEPS} are expected")
+        self.checkpoint = checkpoint
+        self.size = (checkpoint.config.height, checkpoint.config.width)
+        self.steps = steps
+        self._params = jax.device_put(checkpoint.params)
+        self._encode = make_prompt_encoder(checkpoint.config)
+        self._step = make_stream_step(checkpoint.config, steps)
+
+    @property
+    def trace_count(self) -> int:
+        """Compiled variants of the step and of the prompt encoder; constant once warm."""
+        return self._step._cache_size() + self._encode._cache_size()  # type: ignore[attr-defined]
+
+    def warm_up(self, progress: Callable[[str], None] | None = None) -> None:
+        """Compile everything that a stream needs and run it once."""
+        report = progress or (lambda message: None)
+        report("compiling the prompt encoder")
+        stream = self.start("warm up")
+        report(f"compiling the {self.steps}-step stream at {self.size[1]}x{self.size[0]}")
+        blank = np.zeros((*self.size, 3), np.uint8)
+        for _ in range(3):
+            np.asarray(stream.submit(blank))
+        stream.reset()
+        np.asarray(stream.submit(blank))
+
+    def start(self, prompt: str, *, seed: int = 0, strength: float = 1.0) -> "Stream":
+        """A new stream under `prompt`.
+
+        Raises:
+            UserError: the prompt is empty or too long, or `strength` is not in [0, 1].
+        """
+        return Stream(self, prompt, seed=seed, strength=strength)
+
+    def encode(self, prompt: str) -> Prompt:
+        """What the step needs to know of a prompt."""
+        return self._encode(self._params, tokenize(prompt))
+
+
+class Stream:
+    """One stream: its history, its prompt, its seed."""
+
+    def __init__(self, streamer: Streamer, prompt: str, *, seed: int, strength: float) -> None:
+        self._streamer = streamer
+        self._state = init_stream(streamer.checkpoint.config)
+        self.prompt = prompt
+        self._encoded = streamer.encode(prompt)
+        self.seed = seed
+        self._key = jax.random.key(seed)
+        self.strength = strength
+        self.frame_index = 0
+
+    @property
+    def strength(self) -> float:
+        """How much of the model's picture is shown: 0 is the input, 1 the output."""
+        return float(self._strength)
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise UserError(f"strength {value}; a number from 0 to 1 is expected")
+        self._strength = np.float32(value)
+
+    def submit(self, frame: np.ndarray) -> jax.Array:
+        """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read."""
+        if frame.shape != (*self._streamer.size, 3) or frame.dtype != np.uint8:
+            raise ValueError(
+                f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
+            )
+        self._state, picture = self._streamer._step(
+            self._streamer._params, self._state, frame, self._encoded, self._strength, self._key
+        )
+        self.frame_index += 1
+        return picture
+
+    def set_prompt(self, prompt: str) -> None:
+        """Follow another prompt from the next frame on.
+
+        The history is dropped with the old prompt: the next frame starts afresh, so nothing of the
+        old look can linger.
+
+        Raises:
+            UserError: the prompt is empty or too long; the old one stays in force.
+        """
+        if prompt == self.prompt:
+            return
+        self._encoded = self._streamer.encode(prompt)
+        self.prompt = prompt
+        self._forget()
+
+    def reset(self) -> None:
+        """Start again as if no frame had come."""
+        self._forget()
+        self.frame_index = 0
+
+    def _forget(self) -> None:
+        cache = clear(self._state.cache)
+        self._state = self._state._replace(cache=cache)

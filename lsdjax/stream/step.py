@@ -1,0 +1,74 @@
+"""The stream step: one frame in, one frame out, as one pure function."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from lsdjax.codec import PixelCodec
+from lsdjax.diffusion.schedule import add_noise, step_levels
+from lsdjax.diffusion.solver import solve
+from lsdjax.model.cache import write
+from lsdjax.model.config import ModelConfig
+from lsdjax.model.dit import CausalDiT, Prompt, cached_context
+from lsdjax.stream.state import StreamState
+
+# (params, state, frame uint8 (height, width, 3), prompt, strength (), key)
+#   -> (state, frame uint8 (height, width, 3))
+StreamStep = Callable[
+    [dict, StreamState, jax.Array, Prompt, jax.Array, jax.Array], tuple[StreamState, jax.Array]
+]
+
+
+def model_graph(config: ModelConfig) -> nnx.GraphDef:
+    """The model without its parameters."""
+    return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
+
+
+def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, jax.Array], Prompt]:
+    """The jitted function (params, ids (words, n-grams)) -> Prompt: once a prompt."""
+    graph = model_graph(config)
+
+    def encode(params: dict, ids: jax.Array) -> Prompt:
+        model = nnx.merge(graph, nnx.State(params))
+        return model.prompt(model.embed(ids))
+
+    return jax.jit(encode)
+
+
+def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
+    """The jitted step with `steps` denoising steps a frame; donates the state.
+
+    The keys and values that the last denoising step computed are the ones that later frames see:
+    training draws a noise level for every frame of the context, so no extra clean pass is needed.
+    The noise of frame i is drawn from fold_in(key, i), so a stream can be replayed.
+    """
+    graph, codec = model_graph(config), PixelCodec()
+    levels = step_levels(steps)
+
+    def step(params, state, frame, prompt, strength, key):
+        model = nnx.merge(graph, nnx.State(params))
+        inputs = codec.encode(frame.astype(jnp.float32) / 127.5 - 1.0)[None, None]
+        index = state.cache.length
+        noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
+        history = jnp.where(index == 0, 1.0, config.history_level)[None, None]
+        smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
+        previous = add_noise(state.previous, smear, history)
+        observation = model.observe(inputs, previous, history, prompt)
+        context = cached_context(state.cache, config)
+
+        def denoise(x, noise_level, step_size):
+            finest = jnp.zeros_like(step_size)
+            out = model.denoise(x, noise_level, finest, observation, prompt, context)
+            return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
+
+        noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
+        sample, (keys, values) = solve(denoise, noise, levels)
+        sample = jnp.clip(sample, -1.0, 1.0)
+        cache = write(state.cache, keys, values, config.sinks)
+        shown = inputs + strength * (sample - inputs)
+        picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
+        return StreamState(cache, sample), jnp.clip(picture, 0, 255).astype(jnp.uint8)
+
+    return jax.jit(step, donate_argnums=1)

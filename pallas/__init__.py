@@ -1,0 +1,2 @@
+if __name__ != "lsdjax.pallas":
+    raise ImportError("import lsdjax.pallas, not pallas")

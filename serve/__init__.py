@@ -1,0 +1,2 @@
+if __name__ != "lsdjax.serve":
+    raise ImportError("import lsdjax.serve, not serve")

@@ -1,0 +1,113 @@
+"""The front's end of the device process: starts it, rings it, hears from it, stops it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lsdjax.serve.slots import Slots, create_memory
+
+_BOOT = "from lsdjax.serve.engine import main; main()"
+_STOP_S = 3.0
+_LINE_LIMIT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """What the device process is to run: `engine` names a factory as "module:function"."""
+
+    engine: str
+    checkpoint: str | None
+    steps: int | None
+    seats: int
+    deadline_s: float
+
+
+class Device:
+    """A running device process.
+
+    `on_event` is called with every message from it, and finally with `{"event": "exit", "status"}`
+    when it has gone without being told to.
+    """
+
+    def __init__(self, spec: DeviceSpec, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self._spec = spec
+        self._on_event = on_event
+        self._stopping = False
+        self.slots: Slots | None = None
+
+    async def start(self) -> None:
+        """Starts the process; its first event may come at once."""
+        ours, theirs = socket.socketpair()
+        self._memory = create_memory()
+        descriptors = (theirs.fileno(), self._memory)
+        spec = {**self._spec.__dict__, "bell": descriptors[0], "memory": descriptors[1]}
+        try:
+            # Its own session: a Ctrl-C at the terminal reaches the front alone.
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _BOOT, json.dumps(spec),
+                stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            theirs.close()
+        self._reader, self._writer = await asyncio.open_unix_connection(
+            sock=ours, limit=_LINE_LIMIT_BYTES
+        )
+        self._listener = asyncio.create_task(self._listen())
+
+    @property
+    def pid(self) -> int:
+        """The process id of the device process."""
+        return self._process.pid
+
+    def open_slots(self, height: int, width: int) -> Slots:
+        """Maps the shared slots, once the size of the model's frames is known."""
+        self.slots = Slots(self._memory, self._spec.seats, height, width)
+        return self.slots
+
+    def send(self, **message: Any) -> None:
+        """Rings the bell."""
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    async def _listen(self) -> None:
+        try:
+            while line := await self._reader.readline():
+                self._on_event(json.loads(line))
+        except OSError:
+            pass
+        status = await self._process.wait()
+        if not self._stopping:
+            self._on_event({"event": "exit", "status": status})
+
+    async def stop(self) -> None:
+        """Ends the process: asks, then insists. Safe to call twice, or after it has died."""
+        self._stopping = True
+        self.send(op="stop")
+        for insist in (signal.SIGTERM, signal.SIGKILL, None):
+            try:
+                await asyncio.wait_for(self._process.wait(), _STOP_S)
+                break
+            except TimeoutError:
+                if insist is not None:
+                    self._process.send_signal(insist)
+        self._listener.cancel()
+        self._writer.close()
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

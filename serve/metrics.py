@@ -1,0 +1,47 @@
+"""What the front counts, as Prometheus text. Never labelled by session."""
+
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from lsdjax.serve.protocol import DROP_REASONS
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1, 2.5)  # fmt: skip # noqa: E501
+
+
+class Metrics:
+    """One server's registry."""
+
+    def __init__(self, version: str) -> None:
+        registry = self._registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, registry=registry, buckets=_SECONDS)
+
+        self.received = counter("lsd_frames_received_total", "Input frames received.")
+        self.sent = counter("lsd_frames_sent_total", "Output frames sent.")
+        self.dropped = counter("lsd_frames_dropped_total", "Frames dropped.", "reason")
+        self.stage = histogram("lsd_stage_seconds", "Time spent in a stage.", "stage")
+        self.age = histogram("lsd_frame_age_seconds", "From receipt to send.")
+        self.deadline_misses = counter("lsd_deadline_misses_total", "Frames sent after deadline.")
+        self.sessions = gauge("lsd_sessions", "Sessions by state.", "state")
+        self.rejected = counter("lsd_sessions_rejected_total", "Sessions refused.", "reason")
+        self.closes = counter("lsd_ws_closes_total", "WebSocket connections closed.", "code")
+        self.ignored = counter("lsd_messages_ignored_total", "JSON messages of unknown type.")
+        self.loop_lag = histogram("lsd_event_loop_lag_seconds", "How late the event loop wakes.")
+        build = gauge("lsd_build_info", "Constant 1.", "version", "python")
+        build.labels(version, platform.python_version()).set(1)
+        for reason in DROP_REASONS:
+            self.dropped.labels(reason)
+        self.sessions.labels("active").set(0)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,268 @@
+// The page: takes pictures from a source, streams them, and draws each output beside its input.
+
+import { Session } from "./lsd.js";
+import { Pipeline } from "./pipeline.js";
+import { Camera, SourceError } from "./sources.js";
+import { Gauge, Stage } from "./stage.js";
+
+const $ = (id) => document.getElementById(id);
+const options = new URLSearchParams(location.search);
+const RAW_PIXELS = 256 * 256;
+const UNKNOWN_SIZE = { width: 128, height: 128 };
+
+const session = new Session("/ws");
+const camera = new Camera();
+const stage = new Stage($("stage"));
+const gauge = new Gauge();
+const pipeline = new Pipeline(session, camera, stage);
+let info = { presets: [], sample: null };
+let paused = false;
+let prompt = null;
+
+// -- the connection
+
+const STATUS = {
+  idle: "Starting",
+  connecting: "Connecting",
+  warming: "Warming up",
+  live: "Live",
+  full: "Server full",
+  lost: "Connection lost",
+  unreachable: "Server unreachable",
+  refused: "Refused",
+  ending: "Server stopping",
+};
+
+session.addEventListener("state", ({ detail }) => {
+  showStatus();
+  const veil = {
+    warming: () => ({ title: "Warming up the model", readiness: detail.readiness, spin: true }),
+    ending: () => ({ title: "The server is stopping", text: "Waiting for it to come back.", spin: true }),
+    full: () => ({ title: "The server is full", ...detail }),
+    lost: () => ({ title: "Connection lost", ...detail }),
+    unreachable: () => ({ title: "No server", ...detail }),
+    refused: () => ({ title: "Not accepted", ...detail }),
+  }[detail.state];
+  stage.veil(veil ? veil() : null);
+  if (detail.state === "live") {
+    gauge.restart();
+    if (pipeline.halted) session.command("pause");
+    pipeline.restart();
+  }
+});
+
+session.addEventListener("welcome", ({ detail }) => {
+  pipeline.setSize(detail.model);
+  prompt ??= detail.params.prompt;
+  session.setParams({ prompt, strength: $("strength").value / 100 });
+  if (!$("prompt").value) $("prompt").value = prompt;
+  showPreset();
+});
+
+session.addEventListener("params", ({ detail }) => {
+  const rejected = detail.status === "rejected";
+  $("prompt-error").textContent = rejected ? sentence(detail.message) : "";
+  $("prompt").setAttribute("aria-invalid", String(rejected));
+  document.documentElement.dataset.revision = String(detail.rev);
+  prompt = detail.effective.prompt ?? prompt;
+  showPreset();
+});
+
+session.addEventListener("stats", ({ detail }) => gauge.server(detail));
+
+pipeline.onDrawn = (ageMs) => {
+  gauge.drawn(ageMs);
+  document.documentElement.dataset.frames = String(gauge.total);
+};
+
+// Nothing is sent while the user has paused, or does not look.
+function haltOrGoOn() {
+  pipeline.halted = paused || document.hidden;
+  session.command(pipeline.halted ? "pause" : "resume");
+  gauge.restart();
+}
+
+function showStatus() {
+  $("status").dataset.state = paused && session.state === "live" ? "paused" : session.state;
+  $("status-text").textContent = paused && session.state === "live" ? "Paused" : STATUS[session.state];
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+// -- controls
+
+$("prompt-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("prompt").value.trim();
+  if (!text) {
+    $("prompt-error").textContent = "Say what the picture should become.";
+    $("prompt").setAttribute("aria-invalid", "true");
+    return;
+  }
+  applyPrompt(text);
+});
+
+function applyPrompt(text) {
+  $("prompt").value = prompt = text;
+  $("prompt-error").textContent = "";
+  session.setParams({ prompt: text });
+  showPreset();
+}
+
+function showPreset() {
+  for (const chip of $("presets").children) {
+    chip.setAttribute("aria-pressed", String(chip.dataset.prompt === prompt));
+  }
+  $("output-caption").textContent = prompt ?? "Output";
+}
+
+$("strength").addEventListener("input", ({ target }) => {
+  $("strength-value").textContent = `${target.value} %`;
+  session.setParams({ strength: target.value / 100 });
+});
+
+function setView(view) {
+  stage.view = view;
+  for (const button of $("views").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.view === view));
+  }
+}
+
+$("views").addEventListener("click", ({ target }) => target.dataset.view && setView(target.dataset.view));
+
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  $("pause").setAttribute("aria-label", paused ? "Resume" : "Pause");
+  if (paused) camera.pause();
+  else camera.resume();
+  haltOrGoOn();
+  showStatus();
+});
+
+document.addEventListener("visibilitychange", haltOrGoOn);
+
+// A page that is left frees its place at once, and takes one again if it is come back to.
+addEventListener("pagehide", () => session.close());
+addEventListener("pageshow", ({ persisted }) => persisted && session.open());
+
+// -- sources
+
+$("sources").addEventListener("click", ({ target }) => {
+  if (target.dataset.source === "file") $("file").click();
+  else if (target.dataset.source) useSource(target.dataset.source);
+});
+$("file").addEventListener("change", ({ target }) => {
+  if (target.files.length) useSource("file", target.files[0]);
+  target.value = "";
+});
+
+async function useSource(kind, file) {
+  notice("");
+  const before = camera.kind;
+  markSource(kind, true);
+  try {
+    if (!(await camera.open(kind, { url: info.sample?.url, file }))) return;
+    session.command("reset");
+    if (paused) $("pause").click();
+  } catch (error) {
+    notice(error instanceof SourceError ? error.message : `This source cannot be used: ${error.message}`);
+    kind = before;
+  }
+  markSource(kind, false);
+  document.documentElement.dataset.source = kind ?? "none";
+  const caption = kind === "sample" && info.sample ? [info.sample.caption, info.sample.attribution] : [];
+  $("credit").textContent = caption.filter(Boolean).join(" · ");
+  $("credit").hidden = !$("credit").textContent;
+}
+
+function markSource(kind, busy) {
+  for (const button of $("sources").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.source === kind));
+    button.toggleAttribute("aria-busy", busy && button.dataset.source === kind);
+  }
+}
+
+camera.onEnded = (kind) => {
+  notice(kind === "screen" ? "Screen sharing has ended." : "The camera is gone.");
+  if (info.sample) useSource("sample").then(() => notice($("notice-text").textContent));
+};
+
+function notice(text) {
+  $("notice-text").textContent = text;
+  $("notice").hidden = !text;
+}
+$("notice-close").addEventListener("click", () => notice(""));
+$("veil-button").addEventListener("click", () => session.retryNow());
+
+const stageElement = $("stage");
+stageElement.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  stageElement.classList.add("dropping");
+});
+stageElement.addEventListener("dragleave", () => stageElement.classList.remove("dropping"));
+stageElement.addEventListener("drop", (event) => {
+  event.preventDefault();
+  stageElement.classList.remove("dropping");
+  const file = [...event.dataTransfer.files].find(({ type }) => type.startsWith("video/"));
+  if (file) useSource("file", file);
+  else notice("Only video files can be streamed.");
+});
+
+// -- start
+
+function showPresets() {
+  $("presets").replaceChildren(
+    ...info.presets.map(({ label, prompt: text }) => {
+      const chip = Object.assign(document.createElement("button"), { type: "button", textContent: label });
+      chip.dataset.prompt = text;
+      chip.title = text;
+      chip.addEventListener("click", () => applyPrompt(text));
+      return chip;
+    }),
+  );
+  showPreset();
+}
+
+// On this machine itself, small frames cost less to copy than to encode and decode.
+function preferredCodecs({ width = 128, height = 128 }) {
+  const wanted = options.get("codec");
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  const raw = wanted ? wanted === "rgb24" : local && width * height <= RAW_PIXELS;
+  return raw ? ["rgb24", "jpeg"] : ["jpeg", "rgb24"];
+}
+
+async function loadInfo() {
+  try {
+    info = await (await fetch("/api/info", { cache: "no-store" })).json();
+  } catch {
+    return; // the session says what is wrong
+  }
+  showPresets();
+  session.codecs = preferredCodecs(info.model);
+  pipeline.setSize(info.model.width ? info.model : UNKNOWN_SIZE); // the source shows while the model loads
+  const { width, height, steps } = info.model;
+  const parts = [`lsdjax ${info.version}`];
+  if (info.card?.name) parts.push(info.card.name);
+  if (width) parts.push(`${width}×${height}, ${steps} steps`);
+  if (info.card?.device) parts.push(info.card.device);
+  $("foot").textContent = parts.join(" · ");
+}
+
+gauge.onChange = ({ fps, latencyMs, latencyP95Ms, stepMs, dropped, reasons }) => {
+  $("fps").textContent = fps === null ? "–" : fps.toFixed(0);
+  $("latency").textContent = latencyMs === null ? "–" : latencyMs.toFixed(0);
+  $("latency").title = latencyP95Ms === null ? "" : `95 % of the frames within ${latencyP95Ms.toFixed(0)} ms`;
+  $("step").textContent = stepMs === null ? "–" : stepMs.toFixed(0);
+  $("dropped").textContent = String(dropped);
+  $("reasons").textContent = reasons;
+};
+
+session.addEventListener("welcome", loadInfo); // the model's card is complete once it is loaded
+setView(options.get("view") ?? (matchMedia("(max-width: 40rem)").matches ? "wipe" : "side"));
+if (options.has("prompt")) $("prompt").value = prompt = options.get("prompt");
+await loadInfo();
+session.open();
+const first = options.get("source") ?? (info.sample ? "sample" : null);
+if (first) await useSource(first);
+else notice("There is no sample clip here: choose a source below.");

@@ -1,0 +1,87 @@
+"""Set before JAX starts: strict promotion of types and ranks, and eight CPU devices."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=8".strip()
+
+if "jax" in sys.modules:  # a plugin was first; its backend has not started yet
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+WriteVideo = Callable[..., Path]
+
+
+def picture(height: int, width: int, index: int = 0) -> np.ndarray:
+    """Four plain quarters, red green / blue white, and a grey column that moves with `index`."""
+    image = np.full((height, width, 3), 255, np.uint8)
+    top, left = height // 2, width // 2
+    image[:top, :left] = 255, 0, 0
+    image[:top, left:] = 0, 255, 0
+    image[top:, :left] = 0, 0, 255
+    image[:, 2 * index % width] = 128
+    return image
+
+
+def _write_video(
+    path: Path,
+    *,
+    frames: int = 12,
+    height: int = 48,
+    width: int = 64,
+    fps: int = 12,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    matrix: tuple[int, ...] | None = None,
+    noise: bool = False,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a small video; `matrix` is (a, b, c, d) of a display matrix, `noise` makes it big."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=fps)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        if matrix is not None:
+            a, b, c, d = (65536 * value for value in matrix)
+            stream.set_display_matrix((a, b, 0, c, d, 0, 0, 0, 1 << 30))
+        for index in range(frames):
+            image = picture(height, width, index)
+            if noise:
+                image = rng.integers(0, 256, image.shape, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def write_video() -> WriteVideo:
+    return _write_video
+
+
+@pytest.fixture
+def picture_of() -> Callable[..., np.ndarray]:
+    return picture
+
+
+@pytest.fixture
+def truncated_video(tmp_path: Path) -> Path:
+    """Three seconds whose index comes first, cut after 60 % of its bytes."""
+    options = {"movflags": "+faststart"}
+    path = _write_video(tmp_path / "truncated.mp4", frames=36, noise=True, options=options)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    return path

@@ -1,0 +1,158 @@
+"""The HTTP side of the port."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lsdjax.serve import web
+from lsdjax.serve.bench import BenchServeOptions, bench_serve
+from lsdjax.serve.client import LiveClient
+from lsdjax.serve.protocol import DROP_REASONS
+from lsdjax.serve.web import origin_allowed
+
+
+def test_health_and_readiness(server: Any) -> None:
+    assert server.get("/healthz")[0] == 200
+    status, _, body = server.get("/readyz")
+    assert status == 200 and json.loads(body)["ready"]
+
+
+def test_not_ready_while_it_warms_up(start_server: Callable[..., Any]) -> None:
+    server = start_server(ready=False, FAKE_WARM_UP_S="600", **{"PYTHONUNBUFFERED": "1"})
+    # The port is only known once it is ready, so the page of a loading server is asked for by one
+    # with a fixed port in test_page; here the lines that it prints must tell the story.
+    assert server.process.stdout is not None
+    seen = []
+    while not seen or "compiling" not in seen[-1]:
+        seen.append(server.process.stdout.readline())
+    assert "loading checkpoint" in "".join(seen)
+    assert all(line.split()[1] == "s" for line in seen)  # each with its elapsed seconds
+
+
+def test_info_describes_the_model_and_the_limits(server: Any) -> None:
+    info = server.get_json("/api/info")
+    assert info["protocol"] == 1 and info["state"] == "ready"
+    assert info["model"]["width"] == 64 and info["model"]["height"] == 48
+    assert info["presets"] and all({"label", "prompt"} <= set(p) for p in info["presets"])
+    assert info["sessions"]["max"] == 16
+    assert info["progress"][0]["message"] == "loading checkpoint"
+
+
+def test_the_page_and_its_files_are_served(server: Any) -> None:
+    for path, kind in (
+        ("/", "text/html; charset=utf-8"),
+        ("/app.js", "text/javascript; charset=utf-8"),
+        ("/lsd.js", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+    ):
+        status, headers, body = server.get(path)
+        assert (status, headers["Content-Type"]) == (200, kind)
+        assert body
+        assert "default-src 'self'" in headers["Content-Security-Policy"]
+
+
+def test_the_page_fetches_nothing_from_elsewhere(server: Any) -> None:
+    for path in ("/", *(f"/{file.name}" for file in web.PAGE.iterdir())):
+        text = server.get(path)[2].decode().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://(?!localhost)", text), path
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/../pyproject.toml", "/page/index.html", "/%2e%2e"])
+def test_other_paths_are_not_found(server: Any, path: str) -> None:
+    assert server.get(path)[0] == 404
+
+
+def test_the_sample_clip_is_served_in_ranges(
+    start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(bytes(range(100)))
+    server = start_server({"sample": str(clip)})
+    status, headers, body = server.get("/sample.mp4")
+    assert (status, headers["Accept-Ranges"], len(body)) == (200, "bytes", 100)
+    assert headers["Content-Type"] == "video/mp4"
+    for wanted, status, content_range, expected in (
+        ("bytes=0-", 206, "bytes 0-99/100", bytes(range(100))),
+        ("bytes=10-19", 206, "bytes 10-19/100", bytes(range(10, 20))),
+        ("bytes=-5", 206, "bytes 95-99/100", bytes(range(95, 100))),
+        ("bytes=90-500", 206, "bytes 90-99/100", bytes(range(90, 100))),
+        ("bytes=100-", 416, "bytes */100", b""),
+        ("bytes=0-1,4-5", 200, None, bytes(range(100))),
+        ("lines=1-2", 200, None, bytes(range(100))),
+        ("bytes=x-y", 200, None, bytes(range(100))),
+    ):
+        got, headers, body = server.get("/sample.mp4", {"Range": wanted})
+        assert (got, headers["Content-Range"], body) == (status, content_range, expected)
+
+
+def test_metrics_count_frames(server: Any) -> None:
+    async def work() -> None:
+        async with LiveClient(server.url, prompt="original") as client:
+            for _ in range(5):
+                await client.send(np.zeros((48, 64, 3), np.uint8))
+                await client.receive()
+            await client.settle()
+
+    asyncio.run(work())
+    text = server.get("/metrics")[2].decode()
+    for name in (
+        "lsd_frames_received_total",
+        "lsd_frames_sent_total",
+        'lsd_stage_seconds_count{stage="step"}',
+        "lsd_frame_age_seconds_count",
+    ):
+        line = next(line for line in text.splitlines() if line.startswith(name + " "))
+        assert float(line.split()[-1]) >= 5
+    for reason in DROP_REASONS:
+        assert f'lsd_frames_dropped_total{{reason="{reason}"}}' in text
+    assert "session_id" not in text
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed", "local_only", "expected"),
+    [
+        (None, "x", (), True, True),
+        ("http://localhost:8765", "localhost:8765", (), True, True),
+        ("http://127.0.0.1:3000", "127.0.0.1:8765", (), True, True),
+        ("http://[::1]:8765", "[::1]:8765", (), True, True),
+        ("http://rebound.example:8765", "rebound.example:8765", (), True, False),
+        ("http://box.lan:8765", "box.lan:8765", (), False, True),
+        ("http://box.lan:8765", "box.lan:9000", (), False, False),
+        ("http://other.example", "box.lan:8765", (), False, False),
+        ("https://Friend.example/", "box.lan", ("https://friend.example",), False, True),
+        ("null", "null", (), False, False),
+        ("http://[broken", "x", (), False, False),
+        ("http://other.example", "x", ("*",), False, True),
+    ],
+)
+def test_origins(
+    origin: str | None, host: str, allowed: tuple[str, ...], local_only: bool, expected: bool
+) -> None:
+    assert origin_allowed(origin, host, allowed, local_only=local_only) == expected
+
+
+def test_bench_reports_what_it_measured(server: Any) -> None:
+    options = BenchServeOptions(url=server.url, sessions=(1, 2), seconds=0.5, json=True)
+    runs = bench_serve(options)["runs"]
+    assert [run["sessions"] for run in runs] == [1, 2]
+    for run in runs:
+        assert run["fps"] > 0
+        assert set(run["frame_age_ms"]) == {"p50", "p95", "p99"}
+        assert set(run["dropped"]) == set(DROP_REASONS)
+        assert run["received"] == run["sent"] + sum(run["dropped"].values())
+    json.dumps(runs)
+
+
+def test_bench_starts_a_server_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    options = BenchServeOptions(engine="fake_engine:make", seconds=0.3, fps=20)
+    assert bench_serve(options)["runs"][0]["sent"] > 0
+    assert "sessions" in capsys.readouterr().out

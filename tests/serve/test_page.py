@@ -1,0 +1,397 @@
+"""The page in a real headless Chromium with a fake camera, driven over its DevTools protocol."""
+
+import base64
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+TIMEOUT_S = 90
+FLAGS = (
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
+    "--no-first-run", "--no-default-browser-check", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars",
+    "--disable-features=Translate,MediaRouter,OptimizationHints", "--disable-breakpad",
+    "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--auto-select-desktop-capture-source=Entire screen",
+    "--autoplay-policy=no-user-gesture-required",
+    "--remote-debugging-port=0", "--window-size=1280,900",
+)  # fmt: skip
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)"
+)
+
+
+class Browser:
+    """A Chromium of its own, with one page at a time."""
+
+    def __init__(self, profile: Path) -> None:
+        self._process = subprocess.Popen(
+            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        port_file = profile / "DevToolsActivePort"
+        wait_until(lambda: port_file.exists() and "\n" in port_file.read_text())
+        self._port = port_file.read_text().splitlines()[0]
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            target = json.load(response)
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(
+            connect(target["webSocketDebuggerUrl"], max_size=1 << 28, compression=None)
+        )
+        self._ids = itertools.count(1)
+        self.complaints: list[str] = []
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command; the console errors that arrive meanwhile are kept."""
+        wanted = next(self._ids)
+        self._socket.send(json.dumps({"id": wanted, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=TIMEOUT_S))
+            if message.get("id") == wanted:
+                assert "error" not in message, (method, message["error"])
+                return message["result"]
+            self._note(message)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        params = message.get("params", {})
+        match message["method"]:
+            case "Runtime.exceptionThrown":
+                self.complaints.append(json.dumps(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert", "warning"):
+                self.complaints.append(json.dumps(params["args"]))
+            case "Log.entryAdded" if params["entry"]["level"] == "error":
+                self.complaints.append(json.dumps(params["entry"]))
+
+    def open(self, url: str) -> None:
+        self.complaints.clear()
+        self.call("Page.navigate", url=url)
+
+        def loaded() -> bool:
+            try:
+                ready = "document.readyState === 'complete' && location.href"
+                return str(self.run(ready)).startswith(url)
+            except AssertionError:
+                return False  # between the two documents
+
+        wait_until(loaded)
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True,
+            userGesture=True,
+        )  # fmt: skip
+        assert "exceptionDetails" not in result, (script, result["exceptionDetails"])
+        return result["result"].get("value")
+
+    def wait(self, script: str) -> None:
+        """Waits until an expression holds."""
+        try:
+            wait_until(lambda: self.run(script))
+        except AssertionError:
+            state = self.run("[document.body?.innerText, {...document.documentElement.dataset}]")
+            raise AssertionError((script, state, self.complaints)) from None
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            extra = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            code = {"Enter": 13, "ArrowRight": 39, "Home": 36, "Tab": 9}[key]
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key,
+                windowsVirtualKeyCode=code, **extra,
+            )  # fmt: skip
+
+    def screenshot(self, path: Path) -> None:
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def look(self, width: int, height: int, scheme: str) -> None:
+        """Sets the size of the window and the colour scheme."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height,
+            deviceScaleFactor=1, mobile=width < 600,
+        )  # fmt: skip
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+
+    def pixels(self, canvas: str) -> np.ndarray:
+        """What a canvas shows, shrunk to uint8 (24, 32, 3)."""
+        script = f"""(() => {{
+            const small = document.createElement("canvas");
+            [small.width, small.height] = [32, 24];
+            const context = small.getContext("2d");
+            context.drawImage(document.getElementById({canvas!r}), 0, 0, 32, 24);
+            return [...context.getImageData(0, 0, 32, 24).data];
+        }})()"""
+        return np.array(self.run(script), np.uint8).reshape(24, 32, 4)[:, :, :3]
+
+    def close(self) -> None:
+        self._stack.close()
+        self._process.terminate()
+        self._process.wait(timeout=TIMEOUT_S)
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a bright disc that moves over a gradient."""
+    path = tmp_path_factory.mktemp("clip") / "sample.mp4"
+    y, x = np.mgrid[0:144, 0:192]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 192, 144, "yuv420p"
+        for index in range(60):
+            picture = np.stack([x, y, np.full_like(x, 60)], axis=-1).astype(np.uint8)
+            picture[(x - 40 - 2 * index) ** 2 + (y - 72) ** 2 < 900] = (250, 240, 200)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page_server(start_server: Callable[..., Any], clip: Path) -> Any:
+    return start_server({"sample": str(clip), "max_sessions": 2})
+
+
+def frames(browser: Browser) -> int:
+    return int(browser.run("document.documentElement.dataset.frames ?? 0"))
+
+
+def stream(browser: Browser, count: int = 15) -> None:
+    """Waits for some more frames."""
+    target = frames(browser) + count
+    browser.wait(f"Number(document.documentElement.dataset.frames ?? 0) >= {target}")
+
+
+def apply_prompt(browser: Browser, text: str) -> None:
+    """Types a prompt, presses Enter and waits until it is in effect and drawn."""
+    browser.run(f"document.getElementById('prompt').value = {text!r}")
+    browser.run("document.getElementById('prompt').focus()")
+    revision = int(browser.run("document.documentElement.dataset.revision ?? 0"))
+    browser.press("Enter")
+    browser.wait(f"Number(document.documentElement.dataset.revision) > {revision}")
+    stream(browser, 8)
+
+
+def is_negative(browser: Browser) -> bool:
+    shown, made = (browser.pixels(name).astype(int) for name in ("input", "output"))
+    return bool(np.abs(made - (255 - shown)).mean() < 12)
+
+
+def is_original(browser: Browser) -> bool:
+    shown, made = (browser.pixels(name).astype(int) for name in ("input", "output"))
+    return bool(np.abs(made - shown).mean() < 12)
+
+
+@pytest.mark.parametrize("codec", ["rgb24", "jpeg"])
+def test_the_sample_streams_at_once_and_a_prompt_changes_the_picture(
+    browser: Browser, page_server: Any, tmp_path: Path, codec: str
+) -> None:
+    browser.look(1280, 900, "light")
+    browser.open(f"{page_server.url}/?codec={codec}")
+    stream(browser)
+    assert browser.run("document.documentElement.dataset.source") == "sample"
+    assert browser.run("document.getElementById('status-text').textContent") == "Live"
+    assert browser.run("document.getElementById('veil').hidden")
+    apply_prompt(browser, "original")
+    assert browser.pixels("output").std() > 10
+    assert is_original(browser) and not is_negative(browser)
+    browser.screenshot(tmp_path / "original.png")
+    apply_prompt(browser, "negative")
+    assert is_negative(browser) and not is_original(browser)
+    browser.wait("Number(document.getElementById('fps').textContent) > 0")
+    browser.wait("Number(document.getElementById('latency').textContent) >= 0")
+    browser.screenshot(tmp_path / "negative.png")
+    assert browser.complaints == []
+
+
+def test_the_webcam_streams(browser: Browser, page_server: Any, tmp_path: Path) -> None:
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    browser.run("document.querySelector('[data-source=webcam]').click()")
+    browser.wait("document.documentElement.dataset.source === 'webcam'")
+    stream(browser)
+    assert is_negative(browser)
+    assert browser.pixels("input").std() > 10
+    browser.screenshot(tmp_path / "webcam.png")
+    assert browser.complaints == []
+
+
+def test_a_preset_is_applied_and_marked(browser: Browser, page_server: Any) -> None:
+    browser.open(page_server.url)
+    stream(browser, 5)
+    browser.run("document.querySelector('[data-prompt=\"photographic negative\"]').click()")
+    browser.wait("document.getElementById('output-caption').textContent.includes('negative')")
+    stream(browser)
+    assert is_negative(browser)
+    assert browser.run("document.querySelectorAll('#presets [aria-pressed=true]').length") == 1
+    assert browser.run("document.getElementById('prompt').value") == "photographic negative"
+
+
+def test_strength_mixes_the_input_back_in(browser: Browser, page_server: Any) -> None:
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    browser.run(
+        "(() => { const s = document.getElementById('strength'); s.value = 0;"
+        "s.dispatchEvent(new Event('input')); })()"
+    )
+    browser.wait("document.getElementById('strength-value').textContent === '0 %'")
+    stream(browser, 10)
+    assert is_original(browser)
+
+
+def test_the_divider_moves_by_keyboard(browser: Browser, page_server: Any) -> None:
+    browser.open(f"{page_server.url}/?view=wipe")
+    stream(browser, 5)
+    browser.run("document.getElementById('divider').focus()")
+    browser.press("Home")
+    browser.press("ArrowRight")
+    assert browser.run("document.getElementById('divider').getAttribute('aria-valuenow')") == "2"
+
+
+def test_pause_stops_the_pictures(browser: Browser, page_server: Any) -> None:
+    browser.open(page_server.url)
+    stream(browser, 5)
+    browser.run("document.getElementById('pause').click()")
+    browser.wait("document.getElementById('status-text').textContent === 'Paused'")
+    time.sleep(0.5)  # what is in flight still arrives
+    before = frames(browser)
+    time.sleep(1)
+    assert frames(browser) == before
+    browser.run("document.getElementById('pause').click()")
+    stream(browser)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [("NotAllowedError", "refused"), ("NotFoundError", "No camera"), ("NotReadableError", "use")],
+)
+def test_a_camera_that_cannot_be_had_is_explained_and_the_sample_goes_on(
+    browser: Browser, page_server: Any, error: str, words: str
+) -> None:
+    browser.open(page_server.url)
+    stream(browser, 5)
+    browser.run(
+        "navigator.mediaDevices.getUserMedia = () =>"
+        f" Promise.reject(new DOMException('no', {error!r}))"
+    )
+    browser.run("document.querySelector('[data-source=webcam]').click()")
+    browser.wait(f"document.getElementById('notice').innerText.includes({words!r})")
+    assert browser.run("document.documentElement.dataset.source") == "sample"
+    stream(browser, 5)
+
+
+def test_an_empty_or_refused_prompt_is_explained(browser: Browser, page_server: Any) -> None:
+    browser.open(page_server.url)
+    stream(browser, 5)
+    browser.run("document.getElementById('prompt').value = ' '")
+    browser.run("document.getElementById('apply').click()")
+    browser.wait("document.getElementById('prompt-error').textContent.includes('Say what')")
+    browser.run("document.getElementById('prompt').value = 'unspeakable'")
+    browser.run("document.getElementById('apply').click()")
+    browser.wait("document.getElementById('prompt-error').textContent.includes('no words')")
+
+
+def test_warming_up_full_and_lost_are_shown(
+    browser: Browser, start_server: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    options = {"sample": str(clip), "max_sessions": 1, "port": free_port()}
+    server = start_server(options, ready=False, FAKE_WARM_UP_S="6")
+    server.url = f"http://localhost:{options['port']}"
+
+    def answers() -> bool:
+        try:
+            return server.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    wait_until(answers)
+    assert server.get("/readyz")[0] == 503
+    browser.open(server.url)
+    browser.wait("document.getElementById('veil').innerText.includes('compiling')")
+    browser.screenshot(tmp_path / "warming.png")
+    server.wait_ready()
+    stream(browser)
+
+    browser.open("about:blank")
+    wait_until(lambda: server.get_json("/api/info")["sessions"]["active"] == 0)
+    with connect(server.socket_url, subprotocols=[Subprotocol("lsd.v1")]) as other:
+        other.send(json.dumps({"type": "hello", "version": 1, "codecs": ["jpeg"]}))
+        assert json.loads(other.recv())["type"] == "welcome"
+        browser.open(server.url)
+        browser.wait("document.getElementById('veil').innerText.includes('The server is full')")
+        browser.screenshot(tmp_path / "full.png")
+    browser.run("document.getElementById('veil-button').click()")
+    stream(browser)
+
+    server.end()
+    browser.wait("/Connection lost|No server/.test(document.getElementById('veil').innerText)")
+    browser.screenshot(tmp_path / "lost.png")
+    again = start_server(options)
+    browser.run("document.getElementById('veil-button').click()")
+    stream(browser)
+    again.end()
+    browser.open("about:blank")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+@pytest.mark.parametrize("view", ["side", "wipe", "output"])
+def test_no_view_overflows_its_window(
+    browser: Browser,
+    page_server: Any,
+    tmp_path: Path,
+    scheme: str,
+    width: int,
+    height: int,
+    view: str,
+) -> None:
+    browser.look(width, height, scheme)
+    browser.open(f"{page_server.url}/?view={view}")
+    stream(browser, 5)
+    browser.screenshot(tmp_path / "page.png")
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.complaints == []

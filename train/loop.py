@@ -1,0 +1,142 @@
+"""The training loop: prompts in, metrics, checkpoints and sample sheets out."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from lsdjax.checkpoint.export import Checkpoint, save_checkpoint
+from lsdjax.checkpoint.manager import RunCheckpoints
+from lsdjax.configs import TrainConfig
+from lsdjax.core.errors import UserError
+from lsdjax.data.examples import device_pool
+from lsdjax.data.phrases import sample_phrase
+from lsdjax.data.pool import Pool
+from lsdjax.data.styles import NAMES
+from lsdjax.text.tokenizer import tokenize
+from lsdjax.train.sheet import SampleSheet
+from lsdjax.train.state import init_state
+from lsdjax.train.steps import PromptBatch, StepMetrics, make_train_step
+
+logger = logging.getLogger(__name__)
+
+
+def draw_prompts(config: TrainConfig, groups: int, step: int) -> PromptBatch:
+    """The prompts of one step; a pure function of the seed and the step, so a resumed run agrees.
+
+    Styles are dealt without repetition before any comes again.
+    """
+    rng = np.random.default_rng([config.seed, step])
+    styles = np.concatenate([rng.permutation(len(NAMES)) for _ in range(-(-groups // len(NAMES)))])
+    styles = styles[:groups]
+    text_styles = rng.integers(len(NAMES), size=config.text_prompts)
+
+    def told(numbers: np.ndarray) -> np.ndarray:
+        return np.stack([tokenize(sample_phrase(rng, NAMES[number])) for number in numbers])
+
+    return PromptBatch(
+        styles.astype(np.int32), told(styles), text_styles.astype(np.int32), told(text_styles)
+    )
+
+
+def is_single(config: TrainConfig, step: int) -> bool:
+    """Whether this step of its stage trains on single frames."""
+    stage = config.stages[config.stage_at(step)[0]]
+    return stage.frames == 1 or np.random.default_rng([config.seed, step, 1]).random() < (
+        stage.single_share
+    )
+
+
+def train(config: TrainConfig, pool: Pool, run: Path, *, stop_after: int | None = None) -> Path:
+    """Run the recipe from where `run` stands, and export its EMA; returns the exported folder.
+
+    `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/.
+
+    Raises:
+        UserError: `run` holds another recipe.
+        FloatingPointError: the loss is not finite.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _pin_config(config, run / "config.json")
+    graph, state = init_state(config)
+    checkpoints = RunCheckpoints(run / "checkpoints")
+    state = checkpoints.restore(state)
+    pools = [jax.device_put(device_pool(pool), device) for device in jax.local_devices()]
+    sheet = SampleSheet(config, graph, pools[0])
+    compiled = {}
+    start, end = int(state.step), min(config.total_steps, stop_after or config.total_steps)
+    pending: tuple[int, PromptBatch, StepMetrics, float] | None = None
+    with (run / "metrics.jsonl").open("a") as log:
+        for step in _progress(start, end, config.total_steps):
+            number, _ = config.stage_at(step)
+            stage, single = config.stages[number], is_single(config, step)
+            if (number, single) not in compiled:
+                compiled[number, single] = make_train_step(graph, config, stage, single=single)
+            batch = draw_prompts(config, stage.groups, step)
+            began = time.perf_counter()
+            state, metrics = compiled[number, single](state, batch, pools, step)
+            if pending is not None:
+                _record(log, *pending)
+            pending = (step, batch, metrics, began)
+            done = step + 1
+            if done % config.checkpoint_every == 0 or done == end:
+                checkpoints.save(done, state)
+            if done % config.sample_every == 0 or done == end:
+                sheet.write(run / "samples" / f"{done:07d}.png", state.ema["model"])
+        if pending is not None:
+            _record(log, *pending)
+    checkpoints.close()
+    exported = Checkpoint(config.model, jax.device_get(state.ema["model"]), {"steps": end})
+    return save_checkpoint(run / "export", exported)
+
+
+def _pin_config(config: TrainConfig, path: Path) -> None:
+    resolved = json.loads(json.dumps(config.to_json()))
+    if path.exists():
+        stored = json.loads(path.read_text())
+        for name in sorted(set(stored) | set(resolved)):
+            if stored.get(name) != resolved.get(name):
+                raise UserError(
+                    f"{str(path.parent)!r} was trained with another recipe ({name} differs); "
+                    "choose another --run folder"
+                )
+    path.write_text(json.dumps(resolved, indent=1))
+
+
+def _progress(start: int, end: int, total: int) -> Iterator[int]:
+    return iter(
+        tqdm(range(start, end), initial=start, total=total, unit="step", disable=None, smoothing=0.05)
+    )
+
+
+def _record(log, step: int, batch: PromptBatch, metrics: StepMetrics, began: float) -> None:
+    loss, norm = float(metrics.loss), float(metrics.gradient_norm)
+    if not np.isfinite(loss) or not np.isfinite(norm):
+        raise FloatingPointError(f"step {step}: loss {loss}, gradient norm {norm}")
+    errors = np.asarray(metrics.squared_error)
+    psnr = {
+        NAMES[style]: round(float(10 * np.log10(4 / error)), 2)
+        for style, error in zip(np.asarray(batch.styles), errors, strict=True)
+        if error > 0
+    }
+    entry = {
+        "step": step,
+        "loss": loss,
+        "gradient_norm": norm,
+        "prompt_accuracy": float(metrics.accuracy),
+        "psnr_db": psnr,
+        "seconds": round(time.perf_counter() - began, 3),
+        "at": round(time.time(), 1),
+    }
+    print(json.dumps(entry), file=log, flush=True)
+
+
+def configure_logging() -> None:
+    """Warnings of the library, one line each, on stderr."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="lsdjax: %(message)s")

@@ -1,0 +1,65 @@
+"""What a training run carries from step to step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from lsdjax.configs import TrainConfig
+from lsdjax.data.styles import TEACHERS
+from lsdjax.model.dit import CausalDiT
+from lsdjax.model.layers import Linear
+
+
+class TrainState(NamedTuple):
+    """params and ema: {"model": ..., "classifier": ...}; step () int32; optimizer: optax's state."""
+
+    step: jax.Array
+    params: Any
+    ema: Any
+    optimizer: optax.OptState
+
+
+class Graph(NamedTuple):
+    """The modules without their parameters."""
+
+    model: nnx.GraphDef
+    classifier: nnx.GraphDef
+
+
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """Each stage's linear schedule, joined; a stage's warm-up starts from zero."""
+    schedules, boundaries, end = [], [], 0
+    for stage in config.stages:
+        first, last = stage.learning_rate
+        ramp = optax.linear_schedule(0.0, first, stage.warmup) if stage.warmup else None
+        slope = optax.linear_schedule(first, last, stage.steps - stage.warmup)
+        schedules.append(optax.join_schedules([ramp, slope], [stage.warmup]) if ramp else slope)
+        end += stage.steps
+        boundaries.append(end)
+    return optax.join_schedules(schedules, boundaries[:-1])
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """Clipped Adam on the joined schedule."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(learning_rate(config), b2=config.b2),
+    )
+
+
+def init_state(config: TrainConfig) -> tuple[Graph, TrainState]:
+    """Fresh parameters, made in one compiled call from the config's seed."""
+    rngs = nnx.Rngs(config.seed)
+    graph, model = nnx.split(CausalDiT(config.model, rngs=rngs), nnx.Param)
+    head, classifier = nnx.split(Linear(config.model.text_dim, len(TEACHERS), rngs=rngs), nnx.Param)
+    params = {"model": nnx.to_pure_dict(model), "classifier": nnx.to_pure_dict(classifier)}
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        optimizer=optimizer(config).init(params),
+    )
+    return Graph(graph, head), state

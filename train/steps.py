@@ -1,0 +1,139 @@
+"""The training step: compiled pure functions of (state, batch, pool).
+
+The groups of a step are summed by a loop on the host: inside `lax.scan`, XLA's CPU backend runs a
+convolution about ten times slower, and on an accelerator the calls queue up without waiting. The
+groups are dealt over the local devices, each with a replica of the parameters and of the pool.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from lsdjax.codec import PixelCodec
+from lsdjax.configs import Stage, TrainConfig
+from lsdjax.data.examples import DevicePool, make_examples
+from lsdjax.diffusion.forcing import draw_levels, forcing_loss, relative
+from lsdjax.diffusion.history import noisy_history
+from lsdjax.train.state import Graph, TrainState, optimizer
+
+
+class PromptBatch(NamedTuple):
+    """styles (groups,), prompts (groups, words, n-grams): what each group shows and is told.
+    text_styles (m,), text_prompts (m, words, n-grams): more prompts, for the text encoder alone."""
+
+    styles: np.ndarray
+    prompts: np.ndarray
+    text_styles: np.ndarray
+    text_prompts: np.ndarray
+
+
+class StepMetrics(NamedTuple):
+    """loss (): the objective; squared_error: of each group, at pure noise, in [-1, 1]; accuracy (): of the
+    prompt classifier; gradient_norm ()."""
+
+    loss: jax.Array
+    squared_error: list[jax.Array]
+    accuracy: jax.Array
+    gradient_norm: jax.Array
+
+
+def make_train_step(
+    graph: Graph, config: TrainConfig, stage: Stage, *, single: bool
+) -> Callable[[TrainState, PromptBatch, list[DevicePool], int], tuple[TrainState, StepMetrics]]:
+    """The step of one stage, on sequences or on single frames; donates the state."""
+    frames = 1 if single else stage.frames
+    clips = stage.clips * (stage.frames if single else 1)
+    shape = (clips, frames, config.model.height, config.model.width)
+    codec = PixelCodec()
+    update = optimizer(config)
+    root = jax.random.key(config.seed)
+
+    def picture_loss(params, key, pool, style, ids) -> tuple[jax.Array, jax.Array]:
+        keys = jax.random.split(key, 5)
+        examples = make_examples(keys[0], pool, style, shape)
+        inputs, targets, previous = (
+            codec.encode(part)
+            for part in (examples.inputs, examples.targets, examples.previous)
+        )
+        previous, level = noisy_history(
+            keys[1],
+            previous,
+            examples.present,
+            max_level=stage.history_max_level,
+            drop=stage.history_drop,
+        )
+        model = nnx.merge(graph.model, nnx.State(params["model"]))
+        dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
+        embedding = jax.tree.map(
+            lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
+        )
+        prompt = model.prompt(embedding)
+
+        def denoise(noisy: jax.Array, noise_level: jax.Array) -> jax.Array:
+            finest = jnp.zeros_like(noise_level)
+            return model(noisy, noise_level, finest, inputs, previous, level, prompt).sample
+
+        levels = draw_levels(keys[3], shape[:2], stage.pure_share)
+        noise = jax.random.normal(keys[4], targets.shape)
+        loss = forcing_loss(denoise, targets, noise, levels)
+        return relative(loss.weighted, config.relative_floor), loss.squared_error
+
+    def text_loss(params, batch: PromptBatch) -> tuple[jax.Array, jax.Array]:
+        model = nnx.merge(graph.model, nnx.State(params["model"]))
+        head = nnx.merge(graph.classifier, nnx.State(params["classifier"]))
+        logits = head(jax.vmap(lambda ids: model.embed(ids).pooled)(batch.text_prompts))
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.text_styles).mean()
+        right = (jnp.argmax(logits, axis=-1) == batch.text_styles).astype(jnp.float32)
+        return config.text_weight * loss, right.mean()
+
+    @jax.jit
+    def begin(params, batch: PromptBatch):
+        (loss, accuracy), gradient = jax.value_and_grad(text_loss, has_aux=True)(params, batch)
+        return loss, gradient, accuracy
+
+    @functools.partial(jax.jit, donate_argnums=(1, 2))
+    def add_group(params, loss, gradient, index, pool, style, ids, share):
+        key = jax.random.fold_in(jax.random.fold_in(root, index[0]), index[1])
+        (value, error), grown = jax.value_and_grad(picture_loss, has_aux=True)(
+            params, key, pool, style, ids
+        )
+        gradient = jax.tree.map(lambda a, b: a + share * b, gradient, grown)
+        return loss + share * value, gradient, error
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def finish(state: TrainState, gradients: list):
+        gradient = jax.tree.map(lambda *parts: sum(parts), *gradients)
+        changes, moments = update.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, changes)
+        count = (state.step + 1).astype(jnp.float32)
+        decay = jnp.minimum(config.ema_decay, count / (count + 10.0))
+        ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
+        return TrainState(state.step + 1, params, ema, moments), optax.global_norm(gradient)
+
+    def step(state: TrainState, batch: PromptBatch, pools: list[DevicePool], index: int):
+        devices = jax.local_devices()[: len(pools)]
+        loss, gradient, accuracy = begin(state.params, batch)
+        replicas = [state.params, *(jax.device_put(state.params, d) for d in devices[1:])]
+        sums = [(loss, gradient)]
+        for device in devices[1:]:
+            sums.append(jax.device_put(jax.tree.map(jnp.zeros_like, (loss, gradient)), device))
+        share, errors = np.float32(1 / len(batch.styles)), []
+        for number, (style, ids) in enumerate(zip(batch.styles, batch.prompts, strict=True)):
+            turn = number % len(devices)
+            where = np.array([index, number], np.int32)
+            *summed, error = add_group(
+                replicas[turn], *sums[turn], where, pools[turn], style, ids, share
+            )
+            sums[turn] = tuple(summed)
+            errors.append(error)
+        sums = jax.device_put(sums, devices[0])
+        state, norm = finish(state, [gradient for _, gradient in sums])
+        return state, StepMetrics(sum(loss for loss, _ in sums), errors, accuracy, norm)
+
+    return step
