@@ -17,7 +17,11 @@ class Stage:
     Attributes:
         name: for the log.
         steps: optimizer steps.
-        groups, clips, frames: groups a step, clips a group, frames a clip in a sequence step.
+        groups, clips, frames: groups a step, clips a group, frames a clip in a sequence step. No
+            groups at all means that only the text encoder is trained.
+        prompts: prompts a step that train the text encoder beside the pictures.
+        crop: side of a random square cut from each finished example, in pixels, a multiple of 16;
+            0 takes whole frames. Small squares give more optimizer steps for the same arithmetic.
         single_share: share of the steps that use single frames instead, `clips * frames` of them.
         learning_rate: at the start (after `warmup` steps) and at the end, linear in between.
         pure_share: share of the frames at pure noise.
@@ -30,6 +34,8 @@ class Stage:
     groups: int = 6
     clips: int = 4
     frames: int = 1
+    prompts: int = 64
+    crop: int = 0
     single_share: float = 0.0
     learning_rate: tuple[float, float] = (1.5e-3, 1.5e-3)
     warmup: int = 0
@@ -38,9 +44,14 @@ class Stage:
     history_drop: float = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "groups", "clips", "frames"):
+        for name in ("steps", "clips", "frames", "prompts"):
             if getattr(self, name) < 1:
                 raise UserError(f"stage {self.name!r}: {name}={getattr(self, name)}; at least 1")
+        if self.groups < 0 or self.crop < 0 or self.crop % 16:
+            raise UserError(
+                f"stage {self.name!r}: groups={self.groups}, crop={self.crop}; "
+                "groups of at least 0 and a multiple of 16 are expected"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +64,9 @@ class TrainConfig:
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
-        relative_floor: mean square error in [-1, 1] below which a style counts as learned.
-        text_weight, text_prompts: weight and batch of the prompt classification that trains the
-            text encoder beside the picture loss.
+        balance_floor: mean square error in [-1, 1] below which a style counts as learned.
+        text_weight: weight of the prompt classification that trains the text encoder beside the
+            picture loss.
         prompt_dropout: how often a group is trained without its prompt, for guidance.
         checkpoint_every, sample_every: steps between checkpoints and sample sheets.
         holdout: stems of recordings that are never trained on.
@@ -67,9 +78,8 @@ class TrainConfig:
     b2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    relative_floor: float = 0.003
+    balance_floor: float = 0.001
     text_weight: float = 0.1
-    text_prompts: int = 64
     prompt_dropout: float = 0.05
     checkpoint_every: int = 100
     sample_every: int = 250

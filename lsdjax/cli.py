@@ -56,9 +56,11 @@ class ServeCommand:
         arg(metavar="URL", help="a further origin whose pages may connect"),
     ] = ()
     sample: Annotated[str | None, arg(metavar="VIDEO", help="clip that the page opens with")] = None
+    deadline_ms: Annotated[int, arg(metavar="MS", help="older frames are dropped")] = 100
 
     def run(self) -> int:
-        from lsdjax.serve.server import ServeOptions, serve
+        from lsdjax.serve.options import ServeOptions
+        from lsdjax.serve.server import serve
 
         options = ServeOptions(
             checkpoint=self.checkpoint,
@@ -68,6 +70,7 @@ class ServeCommand:
             max_sessions=self.max_sessions,
             origins=self.origin,
             sample=self.sample,
+            deadline_ms=self.deadline_ms,
         )
         return serve(options)
 
@@ -213,6 +216,88 @@ class BenchStreamCommand:
         return _report(measure, as_lines, as_json=self.json)
 
 
+ClipsOption = Annotated[Path, arg(metavar="FOLDER", help="clips of scenes not trained on")]
+OnlyOption = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(metavar="CLIP", help="only this clip, by its name without the suffix"),
+]
+
+
+@dataclass(frozen=True)
+class BenchPromptsCommand:
+    """How often a phrasing that was never trained on selects the right style."""
+
+    clips: ClipsOption
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    only: OnlyOption = ()
+    frames: Annotated[int, arg(metavar="N", help="frames of each clip")] = 8
+    json: JsonOption = False
+
+    def run(self) -> int:
+        def measure() -> Mapping[str, Any]:
+            from lsdjax.evals.behaviour import select_styles
+
+            return select_styles(
+                self.checkpoint,
+                clips=self.clips,
+                only=self.only,
+                steps=self.steps,
+                frames=self.frames,
+            )
+
+        return _report(measure, as_lines, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class BenchSwitchCommand:
+    """How soon a new prompt shows, and whether anything of the old one stays."""
+
+    clips: ClipsOption
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    only: OnlyOption = ()
+    json: JsonOption = False
+
+    def run(self) -> int:
+        def measure() -> Mapping[str, Any]:
+            from lsdjax.evals.behaviour import prompt_switch
+
+            return prompt_switch(
+                self.checkpoint, clips=self.clips, only=self.only, steps=self.steps
+            )
+
+        return _report(measure, as_lines, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class BenchEnduranceCommand:
+    """One long stream on a looped clip: memory, step time and quality from first to last."""
+
+    clip: Annotated[Path, arg(metavar="VIDEO", help="the clip, played forth and back")]
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    style: Annotated[str, arg(metavar="NAME", help="the style whose teacher judges")] = (
+        "watercolour"
+    )
+    frames: Annotated[int, arg(metavar="N", help="length of the stream")] = 20_000
+    json: JsonOption = False
+
+    def run(self) -> int:
+        def measure() -> Mapping[str, Any]:
+            from lsdjax.evals.behaviour import endurance
+
+            return endurance(
+                self.checkpoint,
+                clip=self.clip,
+                style=self.style,
+                frames=self.frames,
+                steps=self.steps,
+            )
+
+        return _report(measure, as_lines, as_json=self.json)
+
+
 @dataclass(frozen=True)
 class BenchServeCommand:
     """Measure what a client in another process sees of a server."""
@@ -250,6 +335,9 @@ class BenchCommand:
     what: (
         Annotated[BenchStreamCommand, subcommand("stream")]
         | Annotated[BenchServeCommand, subcommand("serve")]
+        | Annotated[BenchPromptsCommand, subcommand("prompts")]
+        | Annotated[BenchSwitchCommand, subcommand("switch")]
+        | Annotated[BenchEnduranceCommand, subcommand("endurance")]
     )
 
     def run(self) -> int:

@@ -8,7 +8,9 @@ from lsdjax.serve.device import Device
 from lsdjax.serve.protocol import Close, ProtocolError
 from lsdjax.serve.session import Session
 
-_HAND_OVER_S = 3.0  # a reloaded page leaves its seat a moment before it asks for one
+# A reloaded page asks for a seat at the moment in which it leaves one, or just before.
+_GRACE_S = 0.5
+_HAND_OVER_S = 5.0
 _OPEN_S = 10.0
 
 
@@ -35,8 +37,11 @@ class Seats:
         """
         async with self._changed:
             with suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE_S):
+                    await self._changed.wait_for(lambda: self._free)
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_HAND_OVER_S):
-                    await self._changed.wait_for(lambda: self._free or not self._closing)
+                    await self._changed.wait_for(lambda: self._free or not self._is_one_leaving())
             if not self._free:
                 raise ProtocolError(Close.FULL, "full", "the server is full; try again in a moment")
             seat = self._free.pop(0)
@@ -61,6 +66,9 @@ class Seats:
         self.sessions.pop(seat, None)
         self._closing.add(seat)
         self._device.send(op="close", seat=seat)
+
+    def _is_one_leaving(self) -> bool:
+        return bool(self._closing) or any(one.is_ending for one in self.sessions.values())
 
     async def _released(self, seat: int) -> None:
         async with self._changed:

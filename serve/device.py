@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -81,6 +82,9 @@ class Device:
                 self._on_event(json.loads(line))
         except OSError:
             pass
+        except Exception:  # the front's own mistake: nothing works any more
+            traceback.print_exc()
+            self._process.kill()
         status = await self._process.wait()
         if not self._stopping:
             self._on_event({"event": "exit", "status": status})

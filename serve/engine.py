@@ -36,8 +36,7 @@ def load_streamer(
     progress(f"loading checkpoint on {device.device_kind}")
     loaded = load_checkpoint(checkpoint)
     streamer = Streamer(loaded, steps=steps)
-    card = {**loaded.meta, "device": str(device.device_kind), "checkpoint": str(loaded.path)}
-    return streamer, card
+    return streamer, {**loaded.meta, "device": str(device.device_kind)}
 
 
 class Engine:

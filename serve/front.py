@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from socket import gaierror
@@ -48,7 +49,7 @@ class Front:
 
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
-        self._limits = Limits(max_sessions=options.seats)
+        self._limits = Limits(max_sessions=options.seats, deadline_ms=options.deadline_ms)
         self._metrics = Metrics(package_version())
         self._status = Status()
         spec = DeviceSpec(
@@ -95,8 +96,9 @@ class Front:
         return 1 if self._status.state == "failed" else 0
 
     async def _listen(self) -> Server:
-        quiet = logging.getLogger("lsdjax.serve.websockets")
-        quiet.setLevel(logging.CRITICAL)  # a stranger's bad handshake is not this server's error
+        log = logging.getLogger("lsdjax.serve.websockets")
+        log.setLevel(logging.ERROR)
+        log.addFilter(_is_ours)
         host, port = self._options.host, self._options.port
         try:
             return await listen(
@@ -114,7 +116,7 @@ class Front:
                 max_size=self._limits.max_message_bytes,
                 max_queue=2,
                 write_limit=64 << 10,
-                logger=quiet,
+                logger=log,
             )
         except OSError as error:
             raise UserError(_cannot_listen(host, port, error)) from None
@@ -125,7 +127,7 @@ class Front:
         self._ended.set()
 
     def _say(self, text: str) -> None:
-        print(f"{self._status.elapsed_s:6.1f} s  {text}", flush=True)
+        _print(f"{self._status.elapsed_s:6.1f} s  {text}")
 
     # -- the device process ------------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class Front:
             f"{event['steps']}-step stream at {event['width']}x{event['height']}, "
             f"{event['step_ms']:.1f} ms a step"
         )
-        print(f"ready: {self._url}", flush=True)
+        _print(f"ready: {self._url}")
 
     def _on_failed(self, text: str) -> None:
         if self._status.state in ("failed", "stopping"):
@@ -190,8 +192,16 @@ class Front:
             await self._send_away(socket, error)
         except ConnectionClosed:
             pass
+        except Exception:
+            traceback.print_exc()
+            await self._send_away(
+                socket,
+                ProtocolError(Close.FAULT, "fault", "the server made a mistake; connect again"),
+            )
         finally:
-            self._metrics.closes.labels(str(socket.close_code or 1006)).inc()
+            code = socket.close_code or 1006
+            known = code in (1006, *Close)
+            self._metrics.closes.labels(str(int(code)) if known else "other").inc()
 
     async def _serve_client(self, socket: ServerConnection) -> None:
         hello = await _receive_hello(socket)
@@ -268,6 +278,16 @@ async def _receive_hello(socket: ServerConnection) -> Hello:
         names = ", ".join(codec.name.lower() for codec in frames.SUPPORTED_CODECS)
         raise ProtocolError(Close.BAD_HELLO, "bad_hello", f"this server's codecs are {names}")
     return hello
+
+
+def _print(line: str) -> None:
+    with suppress(OSError):  # nobody reads any more; the server goes on
+        print(line, flush=True)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """A stranger's bad handshake is not this server's error."""
+    return record.getMessage() != "opening handshake failed"
 
 
 def _pick(offered: Any) -> Subprotocol | None:

@@ -15,7 +15,8 @@ class ServeOptions:
 
     `checkpoint` None is the one that ships; `steps` None is the checkpoint's own number; `origins`
     are further origins whose pages may connect; `sample` is a clip for the page in place of the
-    one that ships; `engine` names the factory of the model, "module:function".
+    one that ships; frames older than `deadline_ms` are dropped before their step; `engine` names
+    the factory of the model, "module:function".
     """
 
     checkpoint: str | None = None
@@ -25,6 +26,7 @@ class ServeOptions:
     max_sessions: int | None = None
     origins: tuple[str, ...] = ()
     sample: str | None = None
+    deadline_ms: int = 100
     engine: str = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:
@@ -34,6 +36,8 @@ class ServeOptions:
             raise UserError(f"steps must be at least 1, got {self.steps}")
         if self.max_sessions is not None and not 1 <= self.max_sessions <= 1024:
             raise UserError(f"max-sessions must lie within 1..1024, got {self.max_sessions}")
+        if self.deadline_ms < 1:
+            raise UserError(f"deadline-ms must be at least 1, got {self.deadline_ms}")
         for origin in self.origins:
             if origin != "*" and "://" not in origin:
                 raise UserError(f"an origin looks like https://example.org, got {origin!r}")

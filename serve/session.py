@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
+from websockets.protocol import State
 
 from lsdjax.serve import intake, protocol
 from lsdjax.serve.device import Device
@@ -21,7 +22,7 @@ from lsdjax.serve.protocol import Close, Codec, Flag, Kind, Limits, ProtocolErro
 from lsdjax.serve.slots import SLOTS_PER_SEAT
 
 _STATS_S = 1.0
-_TEXTS_PER_S, _TEXT_BURST = 100, 400
+_TEXTS_PER_S, _TEXT_BURST = 300, 600
 _UNSENT_TEXTS = 256
 _DECODE_FAILURES = 30  # in a row: not a glitch any more
 
@@ -78,6 +79,11 @@ class Session:
         self._stats_due = asyncio.Event()
         self._codec_jobs: set[asyncio.Future[Any]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the connection is closing or closed."""
+        return self._socket.state is not State.OPEN
 
     async def run(self) -> None:
         """Serves the client until it leaves.

@@ -3,9 +3,10 @@
 Each session ("seat") has one waiting frame, the latest, and one stream. The loop steps the session
 that has waited longest, and dispatches the next step shortly before the one in flight is expected
 to end, so that the host's work overlaps the device's while the frame that is picked is still the
-newest. What a stream is, is the caller's business: nothing here knows of JAX.
+newest. A second thread waits for the results. Nothing here knows of JAX.
 """
 
+import queue
 import threading
 import time
 import traceback
@@ -20,7 +21,6 @@ from lsdjax.core.errors import UserError
 from lsdjax.serve.slots import Slots
 
 _HEAD_START_S = 0.002  # how long before the expected end of a step the next one is dispatched
-_RECENT_STEPS = 8
 _CONTROLS_PER_STEP = 4  # encoding a prompt is bounded work between steps
 _CALIBRATION_STEPS = 5
 _ENCODE_S = 0.002  # what the front still has to do after a step, for the deadline
@@ -67,7 +67,8 @@ class _Job:
     revision: int = 0
     picked_s: float = 0.0
     started_s: float = 0.0
-    output: Any = None
+    ended_s: float | None = None
+    output: Any = None  # what the stream returned; once it has ended, an array or the exception
 
 
 @dataclass(slots=True, eq=False)
@@ -96,9 +97,10 @@ class StepLoop:
         self._stopping = False
         self._seats: dict[int, _Seat] = {}
         self._free_at_s = 0.0
-        self.step_s = _calibrate(streamer)  # moving average
-        self._recent_s = deque([self.step_s], maxlen=_RECENT_STEPS)
+        self.step_s = _calibrate(streamer)  # from here on a moving average
         self._traces = streamer.trace_count
+        self._dispatched: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        threading.Thread(target=self._fetch, name="fetch", daemon=True).start()
 
     def post(self, message: dict[str, Any]) -> None:
         """Takes a message of the front; a frame pushes out the one that waits before it."""
@@ -132,31 +134,56 @@ class StepLoop:
 
     def run(self) -> None:
         """Steps until told to stop."""
-        in_flight: _Job | None = None
+        current: _Job | None = None  # in the device
+        ahead: _Job | None = None  # dispatched behind it
         while not self._stopping:
             with self._changed:
-                if in_flight is None:
-                    due_s = 0.0
-                    self._changed.wait_for(
-                        lambda: self._stopping or self._controls or self._waiting
-                    )
-                else:
-                    # The shortest recent step, lest a guess that is too long confirms itself.
-                    due_s = in_flight.started_s + min(self._recent_s) - _HEAD_START_S
-                    self._changed.wait_for(
-                        lambda: self._stopping or self._controls,
-                        timeout=max(0.0, due_s - time.monotonic()),
-                    )
+                while not self._has_work(current, ahead):
+                    self._changed.wait(self._patience_s(current, ahead))
                 count = min(_CONTROLS_PER_STEP, len(self._controls))
                 controls = [self._controls.popleft() for _ in range(count)]
             for message in controls:
                 self._control(message)
-            if controls and time.monotonic() < due_s:
-                continue  # there is time left before the next frame must be picked
-            following = self._dispatch_next()
-            if in_flight is not None:
-                self._publish(in_flight)
-            in_flight = following
+            if current is not None and current.ended_s is not None:
+                self._publish(current, current.ended_s)
+                current, ahead = ahead, None
+            if current is None:
+                current = self._dispatch_next()
+            elif ahead is None and self._is_nearly_over(current):
+                ahead = self._dispatch_next()
+
+    def _has_work(self, current: _Job | None, ahead: _Job | None) -> bool:
+        if self._stopping or self._controls:
+            return True
+        if current is None:
+            return bool(self._waiting)
+        if current.ended_s is not None:
+            return True
+        return ahead is None and bool(self._waiting) and self._is_nearly_over(current)
+
+    def _patience_s(self, current: _Job | None, ahead: _Job | None) -> float | None:
+        """How long nothing has to be done unless the condition is notified."""
+        if current is None or ahead is not None or not self._waiting:
+            return None
+        return max(0.0, self._due_s(current) - time.monotonic())
+
+    def _is_nearly_over(self, job: _Job) -> bool:
+        return time.monotonic() >= self._due_s(job)
+
+    def _due_s(self, job: _Job) -> float:
+        return max(job.started_s, self._free_at_s) + self.step_s - _HEAD_START_S
+
+    def _fetch(self) -> None:
+        """Waits for each dispatched step in turn."""
+        while True:
+            job = self._dispatched.get()
+            try:
+                job.output = np.asarray(job.output)
+            except Exception as error:
+                job.output = error
+            with self._changed:
+                job.ended_s = time.monotonic()
+                self._changed.notify()
 
     def _dispatch_next(self) -> _Job | None:
         """Starts the step of the session that has waited longest; None when there is none."""
@@ -190,26 +217,21 @@ class StepLoop:
             job.discontinuity = seat.discontinuity
             seat.discontinuity = False
             job.revision = seat.revision
-            job.picked_s = now
-            job.started_s = max(now, self._free_at_s)
+            job.picked_s = job.started_s = now
+            self._dispatched.put(job)
             return job
 
-    def _publish(self, job: _Job) -> None:
-        """Waits for a step and hands its picture over."""
-        try:
-            output = np.asarray(job.output)
-        except Exception as error:
-            if self._seats.get(job.seat) is job.owner:
-                self._fault(job, error)
-            return
-        now = time.monotonic()
-        step_s = now - max(job.started_s, self._free_at_s)
-        self._free_at_s = now
+    def _publish(self, job: _Job, ended_s: float) -> None:
+        """Hands a finished step's picture over."""
+        step_s = ended_s - max(job.started_s, self._free_at_s)
+        self._free_at_s = ended_s
         self.step_s += 0.1 * (step_s - self.step_s)
-        self._recent_s.append(step_s)
         if self._seats.get(job.seat) is not job.owner:
             return  # closed meanwhile; the slot may be another session's by now
-        np.copyto(self._slots.outputs[job.seat, job.slot], output)
+        if isinstance(job.output, Exception):
+            self._fault(job, job.output)
+            return
+        np.copyto(self._slots.outputs[job.seat, job.slot], job.output)
         self._send(
             event="out",
             seat=job.seat,

@@ -19,7 +19,7 @@ from lsdjax.data.examples import device_pool
 from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
-from lsdjax.text.tokenizer import tokenize
+from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
 from lsdjax.train.sheet import SampleSheet
 from lsdjax.train.state import init_state
 from lsdjax.train.steps import PromptBatch, StepMetrics, make_train_step
@@ -27,18 +27,20 @@ from lsdjax.train.steps import PromptBatch, StepMetrics, make_train_step
 logger = logging.getLogger(__name__)
 
 
-def draw_prompts(config: TrainConfig, groups: int, step: int) -> PromptBatch:
+def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
     """The prompts of one step; a pure function of the seed and the step, so a resumed run agrees.
 
     Styles are dealt without repetition before any comes again.
     """
+    stage = config.stages[config.stage_at(step)[0]]
     rng = np.random.default_rng([config.seed, step])
-    styles = np.concatenate([rng.permutation(len(NAMES)) for _ in range(-(-groups // len(NAMES)))])
-    styles = styles[:groups]
-    text_styles = rng.integers(len(NAMES), size=config.text_prompts)
+    rounds = stage.groups // len(NAMES) + 1
+    styles = np.concatenate([rng.permutation(len(NAMES)) for _ in range(rounds)])[: stage.groups]
+    text_styles = rng.integers(len(NAMES), size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:
-        return np.stack([tokenize(sample_phrase(rng, NAMES[number])) for number in numbers])
+        ids = [tokenize(sample_phrase(rng, NAMES[number])) for number in numbers]
+        return np.array(ids, np.int32).reshape(len(numbers), MAX_WORDS, MAX_NGRAMS)
 
     return PromptBatch(
         styles.astype(np.int32), told(styles), text_styles.astype(np.int32), told(text_styles)
@@ -78,7 +80,7 @@ def train(config: TrainConfig, pool: Pool, run: Path, *, stop_after: int | None 
             stage, single = config.stages[number], is_single(config, step)
             if (number, single) not in compiled:
                 compiled[number, single] = make_train_step(graph, config, stage, single=single)
-            batch = draw_prompts(config, stage.groups, step)
+            batch = draw_prompts(config, step)
             began = time.perf_counter()
             state, metrics = compiled[number, single](state, batch, pools, step)
             if pending is not None:
@@ -111,7 +113,9 @@ def _pin_config(config: TrainConfig, path: Path) -> None:
 
 def _progress(start: int, end: int, total: int) -> Iterator[int]:
     return iter(
-        tqdm(range(start, end), initial=start, total=total, unit="step", disable=None, smoothing=0.05)
+        tqdm(
+            range(start, end), initial=start, total=total, unit="step", disable=None, smoothing=0.05
+        )
     )
 
 

@@ -14,7 +14,7 @@ from lsdjax.model.layers import Linear
 
 
 class TrainState(NamedTuple):
-    """params and ema: {"model": ..., "classifier": ...}; step () int32; optimizer: optax's state."""
+    """step () int32; params and ema {"model": ..., "classifier": ...}; optimizer: optax's."""
 
     step: jax.Array
     params: Any

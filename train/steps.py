@@ -5,6 +5,7 @@ convolution about ten times slower, and on an accelerator the calls queue up wit
 groups are dealt over the local devices, each with a replica of the parameters and of the pool.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,15 +18,19 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import Stage, TrainConfig
-from lsdjax.data.examples import DevicePool, make_examples
-from lsdjax.diffusion.forcing import draw_levels, forcing_loss, relative
+from lsdjax.data.examples import DevicePool, Examples, make_examples
+from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
 from lsdjax.diffusion.history import noisy_history
+from lsdjax.model.dit import model_graph
 from lsdjax.train.state import Graph, TrainState, optimizer
 
 
 class PromptBatch(NamedTuple):
-    """styles (groups,), prompts (groups, words, n-grams): what each group shows and is told.
-    text_styles (m,), text_prompts (m, words, n-grams): more prompts, for the text encoder alone."""
+    """What each group shows and is told, and what the text encoder learns beside it.
+
+    styles (groups,), prompts (groups, words, n-grams): of the groups.
+    text_styles (m,), text_prompts (m, words, n-grams): more prompts, for the text encoder alone.
+    """
 
     styles: np.ndarray
     prompts: np.ndarray
@@ -34,13 +39,34 @@ class PromptBatch(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """loss (): the objective; squared_error: of each group, at pure noise, in [-1, 1]; accuracy (): of the
-    prompt classifier; gradient_norm ()."""
+    """What one step reports.
+
+    loss (): the objective; squared_error: of each group, (), at pure noise, in [-1, 1].
+    accuracy (): of the prompt classifier; gradient_norm ().
+    """
 
     loss: jax.Array
     squared_error: list[jax.Array]
     accuracy: jax.Array
     gradient_norm: jax.Array
+
+
+def crop(key: jax.Array, examples: Examples, size: tuple[int, int]) -> Examples:
+    """The same random window of `size` from every picture of a group, on the 16-pixel grid."""
+    height, width = examples.targets.shape[2:4]
+    if size == (height, width):
+        return examples
+    keys = jax.random.split(key)
+    top = 16 * jax.random.randint(keys[0], (), 0, (height - size[0]) // 16 + 1)
+    left = 16 * jax.random.randint(keys[1], (), 0, (width - size[1]) // 16 + 1)
+
+    def cut(pictures: jax.Array) -> jax.Array:
+        pictures = jax.lax.dynamic_slice_in_dim(pictures, top, size[0], axis=2)
+        return jax.lax.dynamic_slice_in_dim(pictures, left, size[1], axis=3)
+
+    return Examples(
+        cut(examples.inputs), cut(examples.targets), cut(examples.previous), examples.present
+    )
 
 
 def make_train_step(
@@ -50,16 +76,17 @@ def make_train_step(
     frames = 1 if single else stage.frames
     clips = stage.clips * (stage.frames if single else 1)
     shape = (clips, frames, config.model.height, config.model.width)
+    side = (stage.crop, stage.crop) if stage.crop else shape[2:]
+    picture_graph = model_graph(dataclasses.replace(config.model, height=side[0], width=side[1]))
     codec = PixelCodec()
     update = optimizer(config)
     root = jax.random.key(config.seed)
 
     def picture_loss(params, key, pool, style, ids) -> tuple[jax.Array, jax.Array]:
-        keys = jax.random.split(key, 5)
-        examples = make_examples(keys[0], pool, style, shape)
+        keys = jax.random.split(key, 6)
+        examples = crop(keys[5], make_examples(keys[0], pool, style, shape), side)
         inputs, targets, previous = (
-            codec.encode(part)
-            for part in (examples.inputs, examples.targets, examples.previous)
+            codec.encode(part) for part in (examples.inputs, examples.targets, examples.previous)
         )
         previous, level = noisy_history(
             keys[1],
@@ -68,7 +95,7 @@ def make_train_step(
             max_level=stage.history_max_level,
             drop=stage.history_drop,
         )
-        model = nnx.merge(graph.model, nnx.State(params["model"]))
+        model = nnx.merge(picture_graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
         embedding = jax.tree.map(
             lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
@@ -79,10 +106,10 @@ def make_train_step(
             finest = jnp.zeros_like(noise_level)
             return model(noisy, noise_level, finest, inputs, previous, level, prompt).sample
 
-        levels = draw_levels(keys[3], shape[:2], stage.pure_share)
+        levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
         noise = jax.random.normal(keys[4], targets.shape)
         loss = forcing_loss(denoise, targets, noise, levels)
-        return relative(loss.weighted, config.relative_floor), loss.squared_error
+        return balanced(loss.weighted, config.balance_floor), loss.squared_error
 
     def text_loss(params, batch: PromptBatch) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(graph.model, nnx.State(params["model"]))
@@ -123,7 +150,7 @@ def make_train_step(
         sums = [(loss, gradient)]
         for device in devices[1:]:
             sums.append(jax.device_put(jax.tree.map(jnp.zeros_like, (loss, gradient)), device))
-        share, errors = np.float32(1 / len(batch.styles)), []
+        share, errors = np.float32(1 / max(len(batch.styles), 1)), []
         for number, (style, ids) in enumerate(zip(batch.styles, batch.prompts, strict=True)):
             turn = number % len(devices)
             where = np.array([index, number], np.int32)

@@ -40,7 +40,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
-    """Write weights and config into `folder`, each to a temporary name first; returns the folder."""
+    """Write weights and config into `folder`, each to a temporary name first; return `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     flat = _flatten(checkpoint.params)
@@ -79,15 +79,22 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             )
         config = ModelConfig.from_json(description["model"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{str(folder / CONFIG)!r} is not a checkpoint's config ({error})") from error
+        raise UserError(
+            f"{str(folder / CONFIG)!r} is not a checkpoint's config ({error})"
+        ) from error
     try:
         tensors = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{str(folder / WEIGHTS)!r} is not a readable safetensors file ({error})") from error
+        raise UserError(
+            f"{str(folder / WEIGHTS)!r} is not a readable safetensors file ({error})"
+        ) from error
     _check_fit(folder, config, tensors)
     flat = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
     params = traverse_util.unflatten_dict(
-        {tuple(int(k) if k.isdigit() else k for k in name.split(".")): v for name, v in flat.items()}
+        {
+            tuple(int(k) if k.isdigit() else k for k in name.split(".")): v
+            for name, v in flat.items()
+        }
     )
     return Checkpoint(config, params, description.get("meta", {}), folder)
 
@@ -109,7 +116,11 @@ def _flatten(params: dict[Any, Any]) -> dict[str, Any]:
 def _check_fit(folder: Path, config: ModelConfig, tensors: dict[str, np.ndarray]) -> None:
     expected = abstract_params(config)
     wrong = sorted(set(expected) ^ set(tensors))
-    wrong += [name for name, leaf in expected.items() if name in tensors and tensors[name].shape != leaf.shape]
+    wrong += [
+        name
+        for name, leaf in expected.items()
+        if name in tensors and tensors[name].shape != leaf.shape
+    ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(

@@ -17,7 +17,7 @@ class RunCheckpoints:
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def restore(self, state: State) -> State:
-        """The newest complete checkpoint, in the shapes of `state`; `state` itself if there is none."""
+        """The newest complete checkpoint, shaped like `state`; `state` itself if there is none."""
         step = self._manager.latest_step()
         if step is None:
             return state

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Something the user can mend: the message is one line that names the value and what was expected.
+    """Something the user can mend: one line that names the value and what was expected.
 
     The command line prints it without a traceback and exits with status 2; the server sends it to
     the client as an `error` message.

@@ -21,7 +21,7 @@ _STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
 
 
 class DevicePool(NamedTuple):
-    """A `Pool` as device arrays: frames, starts, lengths, and the logarithm of each source's weight."""
+    """A `Pool` as device arrays: frames, starts, lengths, and each source's log weight."""
 
     frames: jax.Array
     starts: jax.Array
@@ -30,8 +30,11 @@ class DevicePool(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """One style's clips, in [-1, 1]: inputs, targets and previous (b, t, height, width, 3);
-    present (b, t), 1 where there is a previous output."""
+    """One style's clips.
+
+    inputs, targets, previous: (b, t, height, width, 3) in [-1, 1].
+    present: (b, t), 1 where there is a previous output.
+    """
 
     inputs: jax.Array
     targets: jax.Array
@@ -55,8 +58,11 @@ def device_pool(pool: Pool) -> DevicePool:
 
 
 class Source(NamedTuple):
-    """Where one example's pictures come from: raw uint8 (times, canvas height, canvas width, 3),
-    times (times,) in frames, still () whether it is a photo, key for everything else."""
+    """Where one example's pictures come from.
+
+    raw: uint8 (times, canvas height, canvas width, 3).
+    times: (times,) in frames; still: (), whether it is a photo; key: for everything else.
+    """
 
     raw: jax.Array
     times: jax.Array
@@ -137,7 +143,7 @@ def _recolour(key: jax.Array, frames: jax.Array) -> jax.Array:
     frames = grey + saturation * (frames - grey)
     order = jax.random.permutation(keys[4], 3)
     frames = jnp.where(jax.random.bernoulli(keys[4], 0.15), frames[..., order], frames)
-    return jnp.clip(frames * gain, 1e-4, 1.0) ** gamma
+    return jnp.clip(frames * gain[None, None, None, :], 1e-4, 1.0) ** gamma
 
 
 def make_examples(

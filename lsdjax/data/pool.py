@@ -20,8 +20,12 @@ CANVAS_HEIGHT, CANVAS_WIDTH = 192, 256
 
 
 class Pool(NamedTuple):
-    """frames uint8 (n, CANVAS_HEIGHT, CANVAS_WIDTH, 3); of source i: starts[i], lengths[i] (sources,)
-    int32; seconds (sources,) float32 (1 for a photo); names of the files."""
+    """Every source's frames, one source after the other.
+
+    frames: uint8 (n, CANVAS_HEIGHT, CANVAS_WIDTH, 3).
+    starts, lengths: (sources,) int32, where each source's frames are.
+    seconds: (sources,) float32, 1 for a photo; names: of the files.
+    """
 
     frames: np.ndarray
     starts: np.ndarray

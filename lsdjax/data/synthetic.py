@@ -15,7 +15,7 @@ def moving_shapes(key: jax.Array, times: jax.Array, height: int, width: int) -> 
     keys = jax.random.split(key, 9)
     y = (jnp.arange(height, dtype=jnp.float32)[:, None] + 0.5) / height
     x = (jnp.arange(width, dtype=jnp.float32)[None, :] + 0.5) / width
-    corners = jax.random.uniform(keys[0], (4, 3))
+    corners = jax.random.uniform(keys[0], (4, 3))[:, None, None, :]
     background = (
         (1 - y)[..., None] * ((1 - x)[..., None] * corners[0] + x[..., None] * corners[1])
         + y[..., None] * ((1 - x)[..., None] * corners[2] + x[..., None] * corners[3])
@@ -24,7 +24,7 @@ def moving_shapes(key: jax.Array, times: jax.Array, height: int, width: int) -> 
     speed = 0.02 * jax.random.normal(keys[2], (SHAPES, 2))
     size = jax.random.uniform(keys[3], (SHAPES,), minval=0.06, maxval=0.3)
     aspect = jax.random.uniform(keys[4], (SHAPES,), minval=0.5, maxval=2.0)
-    colour = jax.random.uniform(keys[5], (SHAPES, 2, 3))
+    colour = jax.random.uniform(keys[5], (SHAPES, 2, 3))[:, :, None, None, :]
     stripes = jax.random.uniform(keys[6], (SHAPES,), minval=10.0, maxval=80.0)
     angle = jax.random.uniform(keys[7], (SHAPES,), minval=0.0, maxval=jnp.pi)
     boxes = jax.random.bernoulli(keys[8], 0.5, (SHAPES,))

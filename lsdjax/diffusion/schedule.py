@@ -29,10 +29,13 @@ def sample_from_velocity(x: jax.Array, velocity: jax.Array, noise_level: jax.Arr
 
 
 def warp(u: jax.Array, shift: float) -> jax.Array:
-    """s = shift * u / (1 + (shift - 1) * u): more steps at high noise when shift > 1 (Esser et al. 2024)."""
+    """s = shift * u / (1 + (shift - 1) * u): more steps at high noise when shift > 1.
+
+    Esser et al. 2024.
+    """
     return shift * u / (1 + (shift - 1) * u)
 
 
 def step_levels(steps: int, shift: float = 1.0) -> jax.Array:
-    """Noise levels 1 = s_0 > s_1 > ... > s_steps = 0 of a sampler with `steps` steps: (steps + 1,)."""
+    """Noise levels 1 = s_0 > s_1 > ... > s_steps = 0 of a sampler: (steps + 1,)."""
     return warp(jnp.linspace(1.0, 0.0, steps + 1), shift)

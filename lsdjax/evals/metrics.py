@@ -1,4 +1,4 @@
-"""Picture metrics on uint8 or [0, 1] frames, in NumPy: PSNR, SSIM, Fréchet distance, sharpness, snow."""
+"""Picture metrics on [0, 1] frames, in NumPy: PSNR, SSIM, Fréchet distance, sharpness, snow."""
 
 import functools
 
@@ -10,7 +10,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
-    """10 log10(1 / mean square error) in dB; frames float (..., h, w, 3) in [0, 1]; at most 60 dB."""
+    """10 log10(1 / mean square error) in dB, at most 60; frames (..., h, w, 3) in [0, 1]."""
     error = float(np.mean((np.asarray(first, np.float64) - np.asarray(second, np.float64)) ** 2))
     return 10 * float(np.log10(1 / max(error, 1e-6)))
 
@@ -69,7 +69,10 @@ def features(frame: np.ndarray) -> np.ndarray:
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (n, d) (Dowson & Landau 1982)."""
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two sets of features (n, d).
+
+    Dowson & Landau 1982.
+    """
     m1, m2 = first.mean(axis=0), second.mean(axis=0)
     eye = 1e-6 * np.eye(first.shape[1])
     c1, c2 = np.cov(first, rowvar=False) + eye, np.cov(second, rowvar=False) + eye

@@ -1,4 +1,4 @@
-"""Does a checkpoint do what its prompts say? Whole clips, streamed frame by frame, against the teachers."""
+"""Does a checkpoint do what its prompts say? Whole clips, streamed, against the teachers."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -167,7 +167,5 @@ def _summary(name: str, clips: list[dict[str, Any]]) -> dict[str, Any]:
     if name == "snow":
         summary["snow_share"] = mean("snow", 4)
         summary["snow_share_teacher"] = mean("target_snow", 4)
-        summary["snow_share_ratio"] = round(
-            mean("snow", 9) / max(mean("target_snow", 9), 1e-9), 3
-        )
+        summary["snow_share_ratio"] = round(mean("snow", 9) / max(mean("target_snow", 9), 1e-9), 3)
     return summary

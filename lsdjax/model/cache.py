@@ -44,7 +44,8 @@ def ages_at(
     """Age of each frame for the frame `index`, and whether it can be seen.
 
     Seen are the frame itself, the `window` frames before it and the first `sinks` frames; a sink
-    older than the window keeps the age window + 1. Shapes: index (), frames (slots,) -> two (slots,).
+    older than the window keeps the age window + 1.
+    Shapes: index (), frames (slots,) -> two (slots,).
     """
     age = index - frames
     visible = (frames >= 0) & (age >= 0) & ((age <= window) | (frames < sinks))
@@ -52,7 +53,7 @@ def ages_at(
 
 
 def write(cache: KVCache, keys: jax.Array, values: jax.Array, sinks: int) -> KVCache:
-    """Put one frame's keys and values (layers, b, n, heads, d) into the slot of the oldest frame."""
+    """Put one frame's keys and values (layers, b, n, heads, d) into the oldest frame's slot."""
     slots = cache.frames.shape[0]
     length = cache.length
     slot = jnp.where(length < slots, length, sinks + (length - sinks) % (slots - sinks))

@@ -14,7 +14,7 @@ class ModelConfig:
         height, width: frame size in pixels; multiples of 16.
         dim: width of the transformer.
         depth: transformer blocks.
-        heads: attention heads; `dim / heads` is a multiple of 16 (rotary angles over time and space).
+        heads: attention heads; `dim / heads` is a multiple of 16 (rotary angles, time and space).
         mlp_ratio: hidden width of the feed-forward layers over `dim`.
         channels: features of the convolutions at half resolution; twice as many at a quarter.
         experts: prompt-dependent offsets mixed into each convolution kernel.
@@ -44,7 +44,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             if getattr(self, name) <= 0 or getattr(self, name) % 16:
-                raise UserError(f"{name}={getattr(self, name)}; a positive multiple of 16 is expected")
+                raise UserError(
+                    f"{name}={getattr(self, name)}; a positive multiple of 16 is expected"
+                )
         if self.dim % self.heads or (self.dim // self.heads) % 16:
             raise UserError(
                 f"dim={self.dim} over heads={self.heads}; "

@@ -20,6 +20,7 @@ from lsdjax.model.layers import (
     Film,
     Linear,
     PromptAttention,
+    modulate,
     rms_norm,
     sinusoid,
     zeros,
@@ -95,6 +96,8 @@ class CausalDiT(nnx.Module):
         self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_out = Linear(config.text_dim, config.text_dim, rngs=rngs, init=zeros)
+        self.noise_gain = nnx.Param(jnp.zeros((), jnp.float32))
+        self.skip_gain = Linear(config.text_dim, 2 * latent, rngs=rngs, init=zeros)
         self.tokens_in = Linear(16 * wide, config.dim, rngs=rngs)
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
         self.tokens_out = Linear(config.dim, 16 * wide, rngs=rngs, init=zeros)
@@ -116,11 +119,11 @@ class CausalDiT(nnx.Module):
     ) -> Observation:
         """Once a frame: features of the input frame and of the previous output.
 
-        inputs and previous (b, t, h, w, ch); previous_level (b, t) is the noise level of `previous`,
-        1 where there is none (it is then multiplied away).
+        inputs and previous (b, t, h, w, ch); previous_level (b, t) is the noise level of
+        `previous`, 1 where there is none (it is then multiplied away).
         """
         known = 1 - previous_level[..., None, None, None]
-        previous = previous * (known > 0)
+        previous = jnp.where(known > 0, previous, jnp.zeros_like(previous))
         flag = jnp.broadcast_to(known, (*inputs.shape[:-1], 1))
         pixels = jnp.concatenate([inputs, previous, flag], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
@@ -141,6 +144,7 @@ class CausalDiT(nnx.Module):
         noise_level and step_size (b, t) in [0, 1]; one context a block.
         """
         condition = self._condition(noise_level, step_size, prompt)
+        noisy = noisy * self._trust(noise_level).astype(noisy.dtype)
         fine = self._conv("stem", noisy, prompt) + observation.base
         fine = self.films["stem"](fine, condition)
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)
@@ -153,8 +157,9 @@ class CausalDiT(nnx.Module):
         fused = self.films["fuse"](self._conv("fuse", fused, prompt), condition)
         fused = fused + self.films["detail"](self._conv("detail", fused, prompt), condition)
         direct = jnp.concatenate([observation.pixels, noisy], axis=-1)
-        sample = self._conv("pixel", fused, prompt) + self._conv("skip", direct, prompt)
-        return Prediction(sample, keys, values)
+        shift, scale = jnp.split(self.skip_gain(condition), 2, axis=-1)
+        skip = modulate(self._conv("skip", direct, prompt), shift, scale)
+        return Prediction(self._conv("pixel", fused, prompt) + skip, keys, values)
 
     def __call__(
         self,
@@ -174,9 +179,17 @@ class CausalDiT(nnx.Module):
     def _conv(self, name: str, x: jax.Array, prompt: Prompt) -> jax.Array:
         return self.convs[name](x, prompt.kernels[name])
 
-    def _condition(
-        self, noise_level: jax.Array, step_size: jax.Array, prompt: Prompt
-    ) -> jax.Array:
+    def _trust(self, noise_level: jax.Array) -> jax.Array:
+        """How much of the noisy frame enters, (b, t, 1, 1, 1): 1 - s + gain * s.
+
+        Pure noise tells nothing of the sample, so the best prediction ignores it, and the network
+        need not learn to. The gain starts at 0; an objective whose samples must depend on the noise
+        in one step can open it.
+        """
+        gate = 1 - noise_level + self.noise_gain[...] * noise_level
+        return gate[:, :, None, None, None]
+
+    def _condition(self, noise_level: jax.Array, step_size: jax.Array, prompt: Prompt) -> jax.Array:
         dims = self.config.text_dim
         noise = self.noise_out(jax.nn.silu(self.noise_in(sinusoid(noise_level, dims))))
         log_step = -jnp.log2(jnp.maximum(step_size, 2.0**-10))
@@ -200,6 +213,11 @@ class CausalDiT(nnx.Module):
             values.append(value)
         x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)
         return depth_to_space(x, 4), jnp.stack(keys), jnp.stack(values)
+
+
+def model_graph(config: ModelConfig) -> nnx.GraphDef:
+    """The model without its parameters; the frame size is part of it, the parameters fit any."""
+    return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
 
 
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:

@@ -1,4 +1,4 @@
-"""The DiT's layers: linear maps, prompt-dependent convolutions, attention over the KV ring, the block."""
+"""The DiT's layers: linear maps, prompt-dependent convolutions, attention, the block."""
 
 import math
 from typing import NamedTuple
@@ -39,7 +39,7 @@ def rms_norm(x: jax.Array) -> jax.Array:
 def sinusoid(x: jax.Array, dims: int, top: float = 1000.0) -> jax.Array:
     """Sines and cosines of x (...,) at `dims / 2` geometric frequencies from 1 to `top`."""
     frequencies = jnp.exp(jnp.linspace(0.0, math.log(top), dims // 2, dtype=jnp.float32))
-    angles = x.astype(jnp.float32)[..., None] * frequencies
+    angles = x.astype(jnp.float32)[..., None] * frequencies.reshape((1,) * x.ndim + (-1,))
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
@@ -129,7 +129,7 @@ class Context(NamedTuple):
     """What the frames of one call attend to besides themselves.
 
     keys, values: (b, slots, n, heads, d), or None for a whole sequence that only sees itself.
-    ages, visible: (t, slots + t): for each frame of the call, past slots first, then the call's own.
+    ages, visible: (t, slots + t): for each frame of the call, past slots first, then its own.
     """
 
     keys: jax.Array | None
@@ -147,7 +147,7 @@ class PromptAttention(NamedTuple):
 
 
 class Block(nnx.Module):
-    """Pre-norm DiT block with adaLN-zero (Peebles & Xie 2023), QK-norm and prompt cross-attention."""
+    """Pre-norm DiT block: adaLN-zero (Peebles & Xie 2023), QK-norm, prompt cross-attention."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         dim, hidden = config.dim, config.dim * config.mlp_ratio
@@ -180,20 +180,18 @@ class Block(nnx.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
             part for part in jnp.split(modulation, 6, axis=-1)
         )
-        attended, keys, values = self._attention(
-            modulate(rms_norm(x), shift_a, scale_a), context
-        )
+        attended, keys, values = self._attention(modulate(rms_norm(x), shift_a, scale_a), context)
         x = x + (1 + gate_a[:, :, None]) * attended
         x = x + self._cross_attention(rms_norm(x), prompt)
         hidden = jax.nn.gelu(self.up(modulate(rms_norm(x), shift_m, scale_m)))
         return x + (1 + gate_m[:, :, None]) * self.down(hidden), keys, values
 
-    def _attention(
-        self, x: jax.Array, context: Context
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def _attention(self, x: jax.Array, context: Context) -> tuple[jax.Array, jax.Array, jax.Array]:
         q, keys, values = (self._split(part) for part in jnp.split(self.qkv(x), 3, axis=-1))
-        q = rotate_space(rms_norm(q) * self.q_scale[...].astype(x.dtype), self.grid)
-        keys = rotate_space(rms_norm(keys) * self.k_scale[...].astype(x.dtype), self.grid)
+        q_scale = self.q_scale[...].astype(x.dtype)[None, None, None, None, :]
+        k_scale = self.k_scale[...].astype(x.dtype)[None, None, None, None, :]
+        q = rotate_space(rms_norm(q) * q_scale, self.grid)
+        keys = rotate_space(rms_norm(keys) * k_scale, self.grid)
         seen_keys, seen_values = keys, values
         if context.keys is not None and context.values is not None:
             seen_keys = jnp.concatenate([context.keys.astype(x.dtype), keys], axis=1)

@@ -19,11 +19,14 @@ def temporal_dims(head_dim: int) -> int:
 
 def _angles(positions: jax.Array, dims: int, base: float) -> jax.Array:
     frequencies = base ** (-jnp.arange(0, dims, 2, dtype=jnp.float32) / dims)
+    frequencies = frequencies.reshape((1,) * positions.ndim + (-1,))
     return positions.astype(jnp.float32)[..., None] * frequencies
 
 
 def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Rotate pairs (x[:half], x[half:]) of the last axis: x (..., d), angles (..., d/2), in float32.
+    """Rotate pairs (x[:half], x[half:]) of the last axis by angles, in float32.
+
+    Shapes: x (..., d), angles (..., d/2) of the same rank.
 
     Su et al. 2021, RoFormer, eq. 34 (in the half-split layout).
     """
@@ -34,7 +37,7 @@ def rotate(x: jax.Array, angles: jax.Array) -> jax.Array:
 
 
 def rotate_space(x: jax.Array, grid: tuple[int, int]) -> jax.Array:
-    """Rotate the spatial part of queries or keys: x (..., n, heads, d), n tokens in row-major order."""
+    """Rotate the spatial part of queries or keys: x (..., n, heads, d), n tokens row by row."""
     rows, columns = grid
     dims = x.shape[-1] - temporal_dims(x.shape[-1])
     y = _angles(jnp.repeat(jnp.arange(rows), columns), dims // 2, SPACE_BASE)

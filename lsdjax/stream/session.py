@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.checkpoint.export import Checkpoint
@@ -90,6 +89,11 @@ class Stream:
         if not 0 <= value <= 1:
             raise UserError(f"strength {value}; a number from 0 to 1 is expected")
         self._strength = np.float32(value)
+
+    @property
+    def history(self) -> jax.Array:
+        """What the next frame is told of the last one: a latent (h, w, ch); waits for it."""
+        return self._state.previous[0, 0]
 
     def submit(self, frame: np.ndarray) -> jax.Array:
         """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read."""

@@ -11,7 +11,7 @@ from lsdjax.diffusion.schedule import add_noise, step_levels
 from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import CausalDiT, Prompt, cached_context
+from lsdjax.model.dit import Prompt, cached_context, model_graph
 from lsdjax.stream.state import StreamState
 
 # (params, state, frame uint8 (height, width, 3), prompt, strength (), key)
@@ -19,11 +19,6 @@ from lsdjax.stream.state import StreamState
 StreamStep = Callable[
     [dict, StreamState, jax.Array, Prompt, jax.Array, jax.Array], tuple[StreamState, jax.Array]
 ]
-
-
-def model_graph(config: ModelConfig) -> nnx.GraphDef:
-    """The model without its parameters."""
-    return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
 
 
 def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, jax.Array], Prompt]:

@@ -30,7 +30,7 @@ class TextEncoder(nnx.Module):
     def __init__(self, dim: int, depth: int, *, rngs: nnx.Rngs) -> None:
         self.heads = 4
         normal = jax.nn.initializers.normal
-        self.pieces = nnx.Param(normal(1.0)(rngs.params(), (BUCKETS, PIECE_DIM), jnp.float32))
+        self.pieces = nnx.Param(normal(0.3)(rngs.params(), (BUCKETS, PIECE_DIM), jnp.float32))
         self.project = nnx.Linear(PIECE_DIM, dim, rngs=rngs)
         self.position = nnx.Param(normal(0.02)(rngs.params(), (MAX_WORDS, dim), jnp.float32))
         self.qkv = nnx.List([nnx.Linear(dim, 3 * dim, rngs=rngs) for _ in range(depth)])
@@ -62,9 +62,7 @@ class TextEncoder(nnx.Module):
         return PromptEmbedding(self.null_words[...], mask, self.null_pooled[...])
 
     def _attend(self, qkv: jax.Array, mask: jax.Array) -> jax.Array:
-        q, k, v = (
-            part.reshape(MAX_WORDS, self.heads, -1) for part in jnp.split(qkv, 3, axis=-1)
-        )
+        q, k, v = (part.reshape(MAX_WORDS, self.heads, -1) for part in jnp.split(qkv, 3, axis=-1))
         logits = jnp.einsum("qhd,khd->hqk", q, k) / math.sqrt(q.shape[-1])
         weights = jax.nn.softmax(jnp.where(mask[None, None, :], logits, -1e30), axis=-1)
         return jnp.einsum("hqk,khd->qhd", weights, v).reshape(MAX_WORDS, -1)

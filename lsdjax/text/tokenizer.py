@@ -44,7 +44,9 @@ def tokenize(prompt: str) -> np.ndarray:
         )
     words = _WORD.findall(prompt.lower())
     if not words:
-        raise UserError(f"empty prompt {prompt!r}; a few words such as 'pencil sketch' are expected")
+        raise UserError(
+            f"empty prompt {prompt!r}; a few words such as 'pencil sketch' are expected"
+        )
     ids = np.zeros((MAX_WORDS, MAX_NGRAMS), np.int32)
     for row, word in enumerate(words[:MAX_WORDS]):
         pieces = [_bucket(piece) for piece in _pieces(word)[:MAX_NGRAMS]]

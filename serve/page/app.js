@@ -172,7 +172,7 @@ async function useSource(kind, file) {
   markSource(kind, false);
   document.documentElement.dataset.source = kind ?? "none";
   const caption = kind === "sample" && info.sample ? [info.sample.caption, info.sample.attribution] : [];
-  $("credit").textContent = caption.filter(Boolean).join(" · ");
+  $("credit").textContent = caption.length ? `Sample: ${caption.filter(Boolean).join(" · ")}` : "";
   $("credit").hidden = !$("credit").textContent;
 }
 

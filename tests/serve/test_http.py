@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,26 @@ def test_the_sample_clip_is_served_in_ranges(
     ):
         got, headers, body = server.get("/sample.mp4", {"Range": wanted})
         assert (got, headers["Content-Range"], body) == (status, content_range, expected)
+
+
+def test_strangers_cannot_make_it_complain(start_server: Callable[..., Any]) -> None:
+    server = start_server()
+    for rubbish in (
+        b"",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS hello
+        b"GET / HTTP/1.1\r\nbroken\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+    ):
+        with socket.create_connection(("localhost", server.port), timeout=30) as connection:
+            connection.sendall(rubbish)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    assert server.get("/healthz")[0] == 200
+    status, _, errors = server.end()
+    assert (status, errors) == (0, "")
 
 
 def test_metrics_count_frames(server: Any) -> None:

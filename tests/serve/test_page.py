@@ -47,20 +47,27 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        port_file = profile / "DevToolsActivePort"
+        self._stack = ExitStack()
+        self._stack.callback(self._end)
+        self._ids = itertools.count(1)
+        self.complaints: list[str] = []
+        try:
+            self._attach(profile / "DevToolsActivePort")
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, port_file: Path) -> None:
         wait_until(lambda: port_file.exists() and "\n" in port_file.read_text())
-        self._port = port_file.read_text().splitlines()[0]
+        port = port_file.read_text().splitlines()[0]
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT"
+            f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT"
         )
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
             target = json.load(response)
-        self._stack = ExitStack()
         self._socket = self._stack.enter_context(
             connect(target["webSocketDebuggerUrl"], max_size=1 << 28, compression=None)
         )
-        self._ids = itertools.count(1)
-        self.complaints: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -152,6 +159,8 @@ class Browser:
 
     def close(self) -> None:
         self._stack.close()
+
+    def _end(self) -> None:
         self._process.terminate()
         self._process.wait(timeout=TIMEOUT_S)
 

@@ -193,25 +193,25 @@ def test_frames_of_another_size_are_fitted(server: Any) -> None:
 def test_a_client_that_never_acknowledges_gets_the_window_and_no_more(server: Any) -> None:
     async def work() -> None:
         async with raw(server) as connection:
-            outputs = 0
+            outputs: list[int] = []
             stats: dict[str, Any] = {"received": 0}
             for seq in range(40):
                 await connection.send(input_frame(seq))
                 await asyncio.sleep(0.01)
-            while stats["received"] < 40:
+            while stats["received"] < 40 or stats["in_flight"] > 1:
                 message = await connection.recv()
                 if isinstance(message, bytes):
-                    outputs += 1
+                    outputs.append(unpack_frame(message)[0].seq)
                 elif json.loads(message)["type"] == "stats":
                     stats = json.loads(message)
-            assert outputs == stats["sent"] == 2
+            assert len(outputs) == stats["sent"] == 2
             assert invariant(stats)
             dropped = stats["dropped"]
-            assert dropped["egress"] + dropped["superseded"] == 40 - 2 - stats["in_flight"]
-            assert dropped["egress"] > 0
-            await connection.send(pack_json("ack", seq=1))  # opens the window again
+            assert stats["in_flight"] == 1  # the latest output, which waits for an acknowledgement
+            assert dropped["egress"] + dropped["superseded"] == 40 - 2 - 1
+            await connection.send(pack_json("ack", seq=outputs[-1]))
             header, _ = await next_output(connection)
-            assert header.seq > 1
+            assert header.seq == 39
 
     run(work())
 
@@ -237,33 +237,38 @@ def test_a_burst_is_superseded_by_its_latest_frame(server: Any) -> None:
     run(work())
 
 
-def test_late_frames_are_dropped_and_the_client_may_send_again(server: Any) -> None:
+def test_late_frames_are_dropped_and_the_client_may_send_again(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server({"deadline_ms": 100})
+
     async def work() -> None:
+        picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         async with LiveClient(server.url, prompt="original") as client:
-            await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-            await client.receive()
             await client.command("pause")
-            await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-            await asyncio.sleep(0.3)  # over the deadline
+            await client.send(picture)
+            await asyncio.sleep(0.5)  # over the deadline
             await client.command("resume")
             stats = await client.settle()
             assert stats["dropped"]["deadline"] == 1
             assert invariant(stats)
             assert client.unanswered == 0
-            seq = await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-            assert (await client.receive()).seq == seq
+            while client.stats["sent"] == 0:  # on a busy machine others may be late as well
+                await client.send(picture)
+                await client.settle()
 
     run(work())
 
 
 def test_a_model_slower_than_the_deadline_still_streams(start_server: Callable[..., Any]) -> None:
-    server = start_server(FAKE_STEP_MS="150")
+    server = start_server({"deadline_ms": 1}, FAKE_STEP_MS="500")
 
     async def work() -> None:
         async with LiveClient(server.url, prompt="original") as client:
             for _ in range(3):
                 await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-                await client.receive()
+            while client.stats.get("sent", 0) == 0:
+                await client.settle()
 
     run(work())
 

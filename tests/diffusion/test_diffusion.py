@@ -1,0 +1,112 @@
+"""Objectives and solver against an analytic denoiser: data ~ N(mean, spread^2) per dimension."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
+from lsdjax.diffusion.history import noisy_history
+from lsdjax.diffusion.schedule import (
+    add_noise,
+    expand,
+    sample_from_velocity,
+    step_levels,
+    velocity_from_sample,
+    warp,
+)
+from lsdjax.diffusion.solver import solve
+
+MEAN, SPREAD = 0.7, 0.3
+
+
+def posterior_mean(x: jax.Array, level: jax.Array) -> jax.Array:
+    """E[sample | x] for x = (1 - s) sample + s noise with Gaussian data."""
+    s = expand(level, x)
+    gain = (1 - s) * SPREAD**2 / ((1 - s) ** 2 * SPREAD**2 + s**2)
+    return MEAN + gain * (x - (1 - s) * MEAN)
+
+
+def test_conversions_are_inverse() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    sample, noise = (jax.random.normal(k, (2, 3, 4)) for k in keys[:2])
+    level = jax.random.uniform(keys[2], (2, 3), minval=0.1)
+    x = add_noise(sample, noise, level)
+    velocity = velocity_from_sample(x, sample, level)
+    np.testing.assert_allclose(velocity, noise - sample, atol=1e-4)
+    np.testing.assert_allclose(sample_from_velocity(x, velocity, level), sample, atol=1e-5)
+
+
+def test_step_levels_run_from_noise_to_clean() -> None:
+    for shift in (1.0, 5.0):
+        levels = np.asarray(step_levels(4, shift))
+        assert levels[0] == 1 and levels[-1] == 0 and (np.diff(levels) < 0).all()
+    assert float(warp(jnp.asarray(0.5), 5.0)) > 0.8
+
+
+def test_solver_reaches_the_analytic_distribution() -> None:
+    noise = jax.random.normal(jax.random.key(0), (1, 1, 20_000))
+
+    def denoise(x, level, size):
+        return posterior_mean(x, level), level
+
+    sample, last = solve(denoise, noise, step_levels(64))
+    assert abs(float(sample.mean()) - MEAN) < 0.01
+    assert abs(float(sample.std()) - SPREAD) < 0.01
+    assert float(last[0, 0]) > 0
+
+
+def test_one_step_gives_the_mean() -> None:
+    noise = jax.random.normal(jax.random.key(0), (1, 1, 100))
+    sample, _ = solve(lambda x, s, d: (posterior_mean(x, s), s), noise, step_levels(1))
+    np.testing.assert_allclose(sample, MEAN, atol=1e-5)
+
+
+def test_solver_is_told_the_step_sizes() -> None:
+    told = []
+
+    def denoise(x, level, size):
+        told.append((float(level[0, 0]), float(size[0, 0])))
+        return x, level
+
+    with jax.disable_jit():
+        solve(denoise, jnp.ones((1, 1, 2)), step_levels(4))
+    np.testing.assert_allclose(told, [(1, 0.25), (0.75, 0.25), (0.5, 0.25), (0.25, 0.25)])
+
+
+def test_forcing_loss_is_least_at_the_posterior_mean() -> None:
+    keys = jax.random.split(jax.random.key(3), 3)
+    sample = MEAN + SPREAD * jax.random.normal(keys[0], (64, 4, 50))
+    noise = jax.random.normal(keys[1], sample.shape)
+    levels = draw_levels(keys[2], (64, 4), 0.5)
+    best = forcing_loss(posterior_mean, sample, noise, levels)
+    for bias in (-0.05, 0.05):
+        worse = forcing_loss(lambda x, s, b=bias: posterior_mean(x, s) + b, sample, noise, levels)
+        assert worse.weighted > best.weighted
+    np.testing.assert_allclose(best.squared_error, SPREAD**2, rtol=0.05)
+
+
+def test_levels_are_independent_per_frame() -> None:
+    levels = np.asarray(draw_levels(jax.random.key(0), (4000, 2), 0.5))
+    pure = levels == 1
+    assert abs(pure.mean() - 0.5) < 0.03
+    assert abs(np.corrcoef(pure[:, 0], pure[:, 1])[0, 1]) < 0.06
+    assert levels.min() >= 0.02
+
+
+def test_balanced_loss_has_twice_the_gradient_of_the_root() -> None:
+    gradient = jax.grad(lambda x: balanced(x, 0.1))(jnp.asarray(0.4))
+    np.testing.assert_allclose(gradient, 1 / 0.5**0.5, rtol=1e-6)
+
+
+def test_history_declares_what_it_did() -> None:
+    previous = jnp.ones((200, 3, 50))
+    present = jnp.ones((200, 3)).at[:, 0].set(0.0)
+    noisy, level = noisy_history(jax.random.key(0), previous, present, max_level=0.3, drop=0.25)
+    assert (level[:, 0] == 1).all()
+    rest = level[:, 1:]
+    dropped = rest == 1
+    assert 0.15 < float(dropped.mean()) < 0.35
+    assert float(jnp.where(dropped, 0.0, rest).max()) <= 0.3
+    measured = jnp.std(noisy[:, 1:], axis=-1)
+    np.testing.assert_allclose(measured, rest, atol=0.35)
+    assert np.corrcoef(measured.ravel(), rest.ravel())[0, 1] > 0.95

@@ -1,0 +1,125 @@
+"""One rule decides what a frame sees, in training and in a stream."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lsdjax.model.cache import ages_at, clear, init_cache, write
+from lsdjax.model.config import ModelConfig
+from lsdjax.model.dit import CausalDiT, Prompt, cached_context
+from lsdjax.model.layers import attend
+from lsdjax.text.tokenizer import tokenize
+
+CONFIG = ModelConfig(
+    height=32, width=32, dim=32, depth=2, heads=2, channels=8, experts=2, text_dim=32,
+    text_depth=1, window=2, sinks=1,
+)  # fmt: skip
+
+
+def make_model(config: ModelConfig) -> CausalDiT:
+    """A model whose zero-initialised layers are not zero, so that every path counts."""
+    model = CausalDiT(config, rngs=nnx.Rngs(0))
+    graph, params = nnx.split(model, nnx.Param)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [x + 0.05 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys, strict=True)]
+    return nnx.merge(graph, jax.tree.unflatten(tree, noisy))
+
+
+def told(model: CausalDiT, text: str) -> Prompt:
+    return jax.jit(lambda ids: model.prompt(model.embed(ids)))(jnp.asarray(tokenize(text)))
+
+
+def forward(model: CausalDiT):
+    """The whole sequence at once."""
+    return jax.jit(lambda *arguments: model(*arguments).sample)
+
+
+def draw(frames: int, config: ModelConfig):
+    shape = (1, frames, config.height // 2, config.width // 2, 12)
+    keys = jax.random.split(jax.random.key(2), 5)
+    noisy, inputs, previous = (jax.random.normal(k, shape) for k in keys[:3])
+    levels = jax.random.uniform(keys[3], (1, frames))
+    history = jax.random.uniform(keys[4], (1, frames))
+    return noisy, inputs, previous, levels, history
+
+
+@pytest.mark.parametrize(("sinks", "start"), [(0, 0), (1, 0), (2, 0), (0, 10_000_000)])
+def test_cached_stream_equals_full_causal_forward(sinks: int, start: int) -> None:
+    config = dataclasses.replace(CONFIG, sinks=sinks)
+    frames = 9  # the ring of 2 + sinks slots wraps several times
+    model = make_model(config)
+    prompt = told(model, "a pencil sketch")
+    noisy, inputs, previous, levels, history = draw(frames, config)
+    sizes = jnp.full_like(levels, 0.5)
+    full = forward(model)(noisy, levels, sizes, inputs, previous, history, prompt)
+
+    @jax.jit
+    def one_frame(cache, noisy, levels, sizes, inputs, previous, history):
+        observation = model.observe(inputs, previous, history, prompt)
+        context = cached_context(cache, config)
+        out = model.denoise(noisy, levels, sizes, observation, prompt, context)
+        return write(cache, out.keys[:, :, 0], out.values[:, :, 0], config.sinks), out.sample
+
+    cache = init_cache(config, 1, jnp.dtype(jnp.float32))
+    if start:  # as if so many frames had come and gone
+        cache = cache._replace(length=jnp.asarray(start, jnp.int32))
+    for i in range(frames):
+        one = slice(i, i + 1)
+        parts = (x[:, one] for x in (noisy, levels, sizes, inputs, previous, history))
+        cache, sample = one_frame(cache, *parts)
+        np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5, rtol=1e-5)
+
+
+def test_a_frame_sees_the_past_and_not_the_future() -> None:
+    model = make_model(CONFIG)
+    prompt, run = told(model, "snow"), forward(model)
+    noisy, inputs, previous, levels, history = draw(4, CONFIG)
+    sizes = jnp.zeros_like(levels)
+    before = run(noisy, levels, sizes, inputs, previous, history, prompt)
+    changed = noisy.at[:, 2].add(1.0)
+    after = run(changed, levels, sizes, inputs, previous, history, prompt)
+    np.testing.assert_allclose(after[:, :2], before[:, :2], atol=1e-6)
+    assert float(jnp.abs(after[:, 3] - before[:, 3]).max()) > 1e-4
+
+
+def test_ring_keeps_sinks_after_wrap() -> None:
+    cache = init_cache(CONFIG, 1, jnp.dtype(jnp.float32))
+    shape = (CONFIG.depth, 1, CONFIG.tokens, CONFIG.heads, CONFIG.head_dim)
+    for i in range(11):
+        cache = write(cache, jnp.full(shape, float(i)), jnp.full(shape, float(i)), CONFIG.sinks)
+    assert cache.frames.tolist() == [0, 9, 10]
+    assert cache.keys[0, 0, :, 0, 0, 0].tolist() == [0.0, 9.0, 10.0]
+    assert int(cache.length) == 11
+    assert clear(cache).frames.tolist() == [-1, -1, -1]
+
+
+def test_ages_are_bounded_and_empty_slots_are_invisible() -> None:
+    frames = jnp.array([0, -1, 9_999_998, 9_999_999], jnp.int32)
+    ages, visible = ages_at(jnp.asarray(10_000_000, jnp.int32), frames, window=2, sinks=1)
+    assert ages.tolist() == [3, 3, 2, 1]
+    assert visible.tolist() == [True, False, True, True]
+
+
+def test_invisible_slots_do_not_change_attention() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    q = jax.random.normal(keys[0], (1, 1, 4, 2, 16))
+    k, v = (jax.random.normal(key, (1, 3, 4, 2, 16)) for key in keys[1:])
+    ages = jnp.array([[2, 1, 0]])
+    seen = attend(q, k[:, 1:], v[:, 1:], ages[:, 1:], jnp.array([[True, True]]))
+    masked = attend(q, k, v, ages, jnp.array([[False, True, True]]))
+    np.testing.assert_allclose(masked, seen, atol=1e-6)
+
+
+def test_attention_depends_on_age() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    q = jax.random.normal(keys[0], (1, 1, 4, 2, 16))
+    k, v = (jax.random.normal(key, (1, 2, 4, 2, 16)) for key in keys[1:])
+    visible = jnp.array([[True, True]])
+    near = attend(q, k, v, jnp.array([[1, 0]]), visible)
+    far = attend(q, k, v, jnp.array([[2, 0]]), visible)
+    assert float(jnp.abs(near - far).max()) > 1e-3
