@@ -53,6 +53,10 @@ class Stage:
                 "groups of at least 0 and a multiple of 16 are expected"
             )
 
+    def group_shape(self, *, single: bool) -> tuple[int, int]:
+        """Clips a group and frames a clip, in a step on single frames or on sequences."""
+        return (self.clips * self.frames, 1) if single else (self.clips, self.frames)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -24,6 +24,11 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from lsdjax.core.errors import UserError
 from lsdjax.evals.report import as_lines, as_style_table, plain
+
+if TYPE_CHECKING:
+    from lsdjax.configs import TrainConfig
+    from lsdjax.data.pipeline import DecodedPair
+    from lsdjax.data.pool import Pool
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -351,10 +356,17 @@ class TrainCommand:
     preset: Annotated[Positional[str], arg(metavar="PRESET", help="a name, such as live-128")]
     data: Annotated[
         UseAppendAction[tuple[Path, ...]],
-        arg(metavar="FOLDER", help="videos and photos to learn from, or a pool (.npz)"),
+        arg(
+            metavar="FOLDER",
+            help="videos and photos to learn from, a pool (.npz), or your own pairs "
+            "(input/, target/, prompts.jsonl)",
+        ),
     ]
     run_folder: Annotated[
         Path | None, arg(name="run", metavar="FOLDER", help="the run; without it, runs/PRESET")
+    ] = None
+    init: Annotated[
+        str | None, arg(metavar="CHECKPOINT", help="a new run begins with its parameters")
     ] = None
     stop_after: Annotated[
         int | None, arg(metavar="N", help="stop after that many steps of the recipe")
@@ -368,17 +380,36 @@ class TrainCommand:
             raise UserError("--data FOLDER is missing; videos to learn from are expected")
         if self.stop_after is not None and self.stop_after < 1:
             raise UserError(f"--stop-after must be at least 1, got {self.stop_after}")
-        pools = [path for path in self.data if path.suffix == ".npz"]
-        if pools and len(self.data) > 1:
-            raise UserError(f"{pools[0]}: a pool comes alone, not with other --data")
-        from lsdjax.data.pool import load_pool, read_pool
+        for path in self.data if len(self.data) > 1 else ():
+            if path.suffix == ".npz":
+                raise UserError(f"{path}: a pool comes alone, not with other --data")
+            if _is_paired(path):
+                raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
+        from lsdjax.checkpoint.export import load_checkpoint
         from lsdjax.train.loop import configure_logging, train
 
         configure_logging()
-        pool = read_pool(pools[0]) if pools else load_pool(self.data, holdout=config.holdout)
+        init = None if self.init is None else load_checkpoint(self.init)
+        data = self._load_data(config)
         run_folder = self.run_folder or Path("runs") / self.preset
-        print(train(config, pool, run_folder, stop_after=self.stop_after))
+        print(train(config, data, run_folder, stop_after=self.stop_after, init=init))
         return 0
+
+    def _load_data(self, config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
+        first = self.data[0]
+        if _is_paired(first):
+            from lsdjax.data.paired import load_paired
+            from lsdjax.data.pipeline import decode_pairs
+
+            longest = max(stage.frames for stage in config.stages)
+            return decode_pairs(
+                load_paired(first), config.model.height, config.model.width, frames=longest
+            )
+        from lsdjax.data.pool import load_pool, read_pool
+
+        if first.suffix == ".npz":
+            return read_pool(first)
+        return load_pool(self.data, holdout=config.holdout)
 
 
 @dataclass(frozen=True)
@@ -519,6 +550,10 @@ def _stoppable(live: bool) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_paired(folder: Path) -> bool:
+    return (folder / "prompts.jsonl").exists()
 
 
 def _progress(text: str) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -65,6 +66,45 @@ def _write_video(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def _random_like(abstract: Any, seed: int = 0) -> Any:
+    """NumPy values for a tree of parameters' shapes, none of them zero; nothing is compiled."""
+    import jax
+
+    rng = np.random.default_rng(seed)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        value = rng.standard_normal(leaf.shape)
+        if "scale" in jax.tree_util.keystr(path[-2:]):
+            value = 1 + 0.05 * value
+        elif len(leaf.shape) < 2:
+            value = 0.05 * value
+        else:
+            value = value / min(np.prod(leaf.shape[:-1]), 256) ** 0.5
+        return np.asarray(value, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, abstract)
+
+
+@pytest.fixture(scope="session")
+def random_like() -> Callable[..., Any]:
+    return _random_like
+
+
+@pytest.fixture(scope="session")
+def noise_pool() -> Any:
+    """A `Pool` of two clips (8 and 5 frames) and two stills, all random pixels."""
+    from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
+
+    rng = np.random.default_rng(0)
+    return Pool(
+        rng.integers(0, 256, (15, CANVAS_HEIGHT, CANVAS_WIDTH, 3), dtype=np.uint8),
+        np.array([0, 8, 13, 14], np.int32),
+        np.array([8, 5, 1, 1], np.int32),
+        np.array([0.8, 0.5, 1.0, 1.0], np.float32),
+        ("first.mp4", "second.mp4", "third.png", "fourth.png"),
+    )
 
 
 @pytest.fixture

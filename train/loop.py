@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -17,11 +17,13 @@ from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import device_pool
 from lsdjax.data.phrases import sample_phrase
+from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
 from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
-from lsdjax.train.sheet import SampleSheet
-from lsdjax.train.state import init_state
+from lsdjax.train.pairs import PairedDraws, without_text_stages
+from lsdjax.train.sheet import SampleSheet, paired_rows, taught_rows
+from lsdjax.train.state import check_model, init_state, start_from
 from lsdjax.train.steps import PromptBatch, StepMetrics, make_train_step
 
 logger = logging.getLogger(__name__)
@@ -55,22 +57,43 @@ def is_single(config: TrainConfig, step: int) -> bool:
     )
 
 
-def train(config: TrainConfig, pool: Pool, run: Path, *, stop_after: int | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    data: Pool | Sequence[DecodedPair],
+    run: Path,
+    *,
+    stop_after: int | None = None,
+    init: Checkpoint | None = None,
+) -> Path:
     """Run the recipe from where `run` stands, and export its EMA; returns the exported folder.
 
-    `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/.
+    The teachers show their styles on a pool; pairs show themselves, and stages on prompts alone are
+    left out. A new run begins with the parameters of `init`, where given; one that is continued has
+    its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/.
 
     Raises:
-        UserError: `run` holds another recipe.
+        UserError: `run` holds another recipe, `init` another model, or a prompt has no word.
         FloatingPointError: the loss is not finite.
     """
+    if isinstance(data, Pool):
+        draws = None
+    else:
+        config = without_text_stages(config)
+        draws = PairedDraws(config, data)
+    if init is not None:
+        check_model(init, config)
     run.mkdir(parents=True, exist_ok=True)
     _pin_config(config, run / "config.json")
     graph, state = init_state(config)
+    if init is not None:
+        state = start_from(init, state)
     checkpoints = RunCheckpoints(run / "checkpoints")
     state = checkpoints.restore(state)
-    pools = [jax.device_put(device_pool(pool), device) for device in jax.local_devices()]
-    sheet = SampleSheet(config, graph, pools[0])
+    if isinstance(data, Pool):
+        pools = [jax.device_put(device_pool(data), device) for device in jax.local_devices()]
+        sheet = SampleSheet(config, graph, taught_rows(pools[0]))
+    else:
+        pools, sheet = [], SampleSheet(config, graph, paired_rows(config, data))
     compiled = {}
     start, end = int(state.step), min(config.total_steps, stop_after or config.total_steps)
     pending: tuple[int, PromptBatch, StepMetrics, float] | None = None
@@ -80,7 +103,7 @@ def train(config: TrainConfig, pool: Pool, run: Path, *, stop_after: int | None 
             stage, single = config.stages[number], is_single(config, step)
             if (number, single) not in compiled:
                 compiled[number, single] = make_train_step(graph, config, stage, single=single)
-            batch = draw_prompts(config, step)
+            batch = draws.draw(step, single=single) if draws else draw_prompts(config, step)
             began = time.perf_counter()
             state, metrics = compiled[number, single](state, batch, pools, step)
             if pending is not None:
@@ -123,17 +146,17 @@ def _record(log, step: int, batch: PromptBatch, metrics: StepMetrics, began: flo
     loss, norm = float(metrics.loss), float(metrics.gradient_norm)
     if not np.isfinite(loss) or not np.isfinite(norm):
         raise FloatingPointError(f"step {step}: loss {loss}, gradient norm {norm}")
-    errors = np.asarray(metrics.squared_error)
-    psnr = {
-        NAMES[style]: round(float(10 * np.log10(4 / error)), 2)
-        for style, error in zip(np.asarray(batch.styles), errors, strict=True)
-        if error > 0
-    }
+    shown = [group.name for group in batch.pairs] or [NAMES[style] for style in batch.styles]
+    errors: dict[str, list[float]] = {}
+    for name, error in zip(shown, np.asarray(metrics.squared_error), strict=True):
+        if error > 0:
+            errors.setdefault(name, []).append(float(error))
+    psnr = {name: round(float(10 * np.log10(4 / np.mean(e))), 2) for name, e in errors.items()}
     entry = {
         "step": step,
         "loss": loss,
         "gradient_norm": norm,
-        "prompt_accuracy": float(metrics.accuracy),
+        "prompt_accuracy": float(metrics.accuracy) if len(batch.text_styles) else None,
         "psnr_db": psnr,
         "seconds": round(time.perf_counter() - began, 3),
         "at": round(time.time(), 1),

@@ -1,5 +1,6 @@
-"""Sample sheets: for every style its input, the teacher's picture and the model's, as one PNG."""
+"""Sample sheets: of every style or pair input, target and the model's picture, as one PNG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -9,27 +10,45 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
-from lsdjax.data.examples import DevicePool, make_examples
+from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.phrases import PHRASES
+from lsdjax.data.pipeline import DecodedPair, draw_group
 from lsdjax.data.styles import NAMES
 from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train.state import Graph
+from lsdjax.train.steps import Source
 
 EXAMPLES = 4
+MAX_PAIRS = 18
+
+Row = tuple[Source, np.ndarray]
+
+
+def taught_rows(pool: DevicePool) -> list[Row]:
+    """Every style on footage of the pool, with the ids of its first phrase."""
+    names = enumerate(NAMES)
+    return [(Taught(pool, np.int32(n)), tokenize(PHRASES[name][0])) for n, name in names]
+
+
+def paired_rows(config: TrainConfig, pairs: Sequence[DecodedPair]) -> list[Row]:
+    """Windows of the first pairs, each with the ids of one of its prompts."""
+    shape = (EXAMPLES, 1, config.model.height, config.model.width)
+    drawn = [draw_group(pair, shape, np.random.default_rng(0)) for pair in pairs[:MAX_PAIRS]]
+    return [(group.windows, tokenize(group.prompt)) for group in drawn]
 
 
 class SampleSheet:
     """Draws the same examples each time, so that sheets of one run can be compared."""
 
-    def __init__(self, config: TrainConfig, graph: Graph, pool: DevicePool) -> None:
+    def __init__(self, config: TrainConfig, graph: Graph, rows: Sequence[Row]) -> None:
         shape = (EXAMPLES, 1, config.model.height, config.model.width)
         codec = PixelCodec()
 
-        def draw(params, style, ids, levels, pool):
-            key = jax.random.fold_in(jax.random.key(1), style)
-            examples = make_examples(key, pool, style, shape)
+        def draw(params, number, source: Source, ids, levels):
+            key = jax.random.fold_in(jax.random.key(1), number)
+            examples = source.examples(key, shape)
             model = nnx.merge(graph.model, nnx.State(params))
             prompt = model.prompt(model.embed(ids))
             inputs, previous = codec.encode(examples.inputs), codec.encode(examples.previous)
@@ -43,17 +62,16 @@ class SampleSheet:
             return examples.inputs, examples.targets, codec.decode(sample)
 
         self._draw = jax.jit(draw)
-        self._pool = pool
-        self._prompts = [tokenize(PHRASES[name][0]) for name in NAMES]
+        self._rows = rows
 
     def write(self, path: Path, params) -> None:
-        """Write the sheet: a row a style, columns of input, teacher, one step, two steps."""
+        """Write the sheet: a row a style or pair, columns of input, target, one step, two steps."""
         rows = []
-        for style, ids in enumerate(self._prompts):
+        for number, (source, ids) in enumerate(self._rows):
             pictures = []
             for levels in ([1.0, 0.0], [1.0, 0.5, 0.0]):
                 drawn = self._draw(
-                    params, np.int32(style), ids, np.asarray(levels, np.float32), self._pool
+                    params, np.int32(number), source, ids, np.asarray(levels, np.float32)
                 )
                 pictures.append([np.asarray(part[:, 0]) for part in drawn])
             inputs, targets, one = pictures[0]

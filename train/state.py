@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.configs import TrainConfig
+from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
 from lsdjax.model.dit import CausalDiT
 from lsdjax.model.layers import Linear
@@ -63,3 +65,26 @@ def init_state(config: TrainConfig) -> tuple[Graph, TrainState]:
         optimizer=optimizer(config).init(params),
     )
     return Graph(graph, head), state
+
+
+def check_model(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Refuse to start from a checkpoint of other sizes.
+
+    Raises:
+        UserError: names them.
+    """
+    theirs, ours = checkpoint.config.to_json(), config.model.to_json()
+    wrong = [name for name in ours if theirs[name] != ours[name]]
+    if wrong:
+        sizes = "; ".join(f"{name}={theirs[name]}, not {ours[name]}" for name in wrong)
+        raise UserError(f"{str(checkpoint.path)!r} holds another model than the preset's: {sizes}")
+
+
+def start_from(checkpoint: Checkpoint, state: TrainState) -> TrainState:
+    """A fresh `state` with the model of `checkpoint`; the prompt classifier stays as it is."""
+
+    def replaced(params):
+        model = jax.tree.map(lambda _, new: jnp.array(new), params["model"], checkpoint.params)
+        return params | {"model": model}
+
+    return state._replace(params=replaced(state.params), ema=replaced(state.ema))

@@ -3,12 +3,15 @@
 The groups of a step are summed by a loop on the host: inside `lax.scan`, XLA's CPU backend runs a
 convolution about ten times slower, and on an accelerator the calls queue up without waiting. The
 groups are dealt over the local devices, each with a replica of the parameters and of the pool.
+What a group shows is a source that makes its examples inside `jit`: a style on footage of the pool
+or windows of the user's own pairs. All that comes after the examples is the same for both.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+import operator
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +21,18 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import Stage, TrainConfig
-from lsdjax.data.examples import DevicePool, Examples, make_examples
+from lsdjax.data.examples import DevicePool, Examples, Taught
+from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
 from lsdjax.diffusion.history import noisy_history
 from lsdjax.model.dit import model_graph
 from lsdjax.train.state import Graph, TrainState, optimizer
+
+
+class Source(Protocol):
+    """A pytree that makes the examples of one group."""
+
+    def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples: ...
 
 
 class PromptBatch(NamedTuple):
@@ -30,12 +40,20 @@ class PromptBatch(NamedTuple):
 
     styles (groups,), prompts (groups, words, n-grams): of the groups.
     text_styles (m,), text_prompts (m, words, n-grams): more prompts, for the text encoder alone.
+    pairs: in place of the styles, what each group shows; then there are no more prompts (m = 0).
     """
 
     styles: np.ndarray
     prompts: np.ndarray
     text_styles: np.ndarray
     text_prompts: np.ndarray
+    pairs: Sequence[PairedGroup] = ()
+
+    def sources(self, pools: Sequence[DevicePool]) -> list[Source]:
+        """Of each group; they take turns on the pools."""
+        if self.pairs:
+            return [group.windows for group in self.pairs]
+        return [Taught(pools[n % len(pools)], style) for n, style in enumerate(self.styles)]
 
 
 class StepMetrics(NamedTuple):
@@ -73,8 +91,7 @@ def make_train_step(
     graph: Graph, config: TrainConfig, stage: Stage, *, single: bool
 ) -> Callable[[TrainState, PromptBatch, list[DevicePool], int], tuple[TrainState, StepMetrics]]:
     """The step of one stage, on sequences or on single frames; donates the state."""
-    frames = 1 if single else stage.frames
-    clips = stage.clips * (stage.frames if single else 1)
+    clips, frames = stage.group_shape(single=single)
     shape = (clips, frames, config.model.height, config.model.width)
     side = (stage.crop, stage.crop) if stage.crop else shape[2:]
     picture_graph = model_graph(dataclasses.replace(config.model, height=side[0], width=side[1]))
@@ -82,9 +99,9 @@ def make_train_step(
     update = optimizer(config)
     root = jax.random.key(config.seed)
 
-    def picture_loss(params, key, pool, style, ids) -> tuple[jax.Array, jax.Array]:
+    def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(key, 6)
-        examples = crop(keys[5], make_examples(keys[0], pool, style, shape), side)
+        examples = crop(keys[5], source.examples(keys[0], shape), side)
         inputs, targets, previous = (
             codec.encode(part) for part in (examples.inputs, examples.targets, examples.previous)
         )
@@ -111,24 +128,27 @@ def make_train_step(
         loss = forcing_loss(denoise, targets, noise, levels)
         return balanced(loss.weighted, config.balance_floor), loss.squared_error
 
-    def text_loss(params, batch: PromptBatch) -> tuple[jax.Array, jax.Array]:
+    def text_loss(params, styles, prompts) -> tuple[jax.Array, jax.Array]:
+        if len(styles) == 0:
+            return jnp.zeros(()), jnp.zeros(())
         model = nnx.merge(graph.model, nnx.State(params["model"]))
         head = nnx.merge(graph.classifier, nnx.State(params["classifier"]))
-        logits = head(jax.vmap(lambda ids: model.embed(ids).pooled)(batch.text_prompts))
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch.text_styles).mean()
-        right = (jnp.argmax(logits, axis=-1) == batch.text_styles).astype(jnp.float32)
+        logits = head(jax.vmap(lambda ids: model.embed(ids).pooled)(prompts))
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, styles).mean()
+        right = (jnp.argmax(logits, axis=-1) == styles).astype(jnp.float32)
         return config.text_weight * loss, right.mean()
 
     @jax.jit
-    def begin(params, batch: PromptBatch):
-        (loss, accuracy), gradient = jax.value_and_grad(text_loss, has_aux=True)(params, batch)
+    def begin(params, styles, prompts):
+        grow = jax.value_and_grad(text_loss, has_aux=True)
+        (loss, accuracy), gradient = grow(params, styles, prompts)
         return loss, gradient, accuracy
 
     @functools.partial(jax.jit, donate_argnums=(1, 2))
-    def add_group(params, loss, gradient, index, pool, style, ids, share):
+    def add_group(params, loss, gradient, index, source, ids, share):
         key = jax.random.fold_in(jax.random.fold_in(root, index[0]), index[1])
         (value, error), grown = jax.value_and_grad(picture_loss, has_aux=True)(
-            params, key, pool, style, ids
+            params, key, source, ids
         )
         gradient = jax.tree.map(lambda a, b: a + share * b, gradient, grown)
         return loss + share * value, gradient, error
@@ -144,23 +164,23 @@ def make_train_step(
         return TrainState(state.step + 1, params, ema, moments), optax.global_norm(gradient)
 
     def step(state: TrainState, batch: PromptBatch, pools: list[DevicePool], index: int):
-        devices = jax.local_devices()[: len(pools)]
-        loss, gradient, accuracy = begin(state.params, batch)
+        devices = jax.local_devices()[: len(pools) or None]
+        loss, gradient, accuracy = begin(state.params, batch.text_styles, batch.text_prompts)
         replicas = [state.params, *(jax.device_put(state.params, d) for d in devices[1:])]
         sums = [(loss, gradient)]
         for device in devices[1:]:
             sums.append(jax.device_put(jax.tree.map(jnp.zeros_like, (loss, gradient)), device))
-        share, errors = np.float32(1 / max(len(batch.styles), 1)), []
-        for number, (style, ids) in enumerate(zip(batch.styles, batch.prompts, strict=True)):
+        sources, errors = batch.sources(pools), []
+        share = np.float32(1 / max(len(sources), 1))
+        for number, (source, ids) in enumerate(zip(sources, batch.prompts, strict=True)):
             turn = number % len(devices)
             where = np.array([index, number], np.int32)
-            *summed, error = add_group(
-                replicas[turn], *sums[turn], where, pools[turn], style, ids, share
-            )
+            *summed, error = add_group(replicas[turn], *sums[turn], where, source, ids, share)
             sums[turn] = tuple(summed)
             errors.append(error)
         sums = jax.device_put(sums, devices[0])
         state, norm = finish(state, [gradient for _, gradient in sums])
-        return state, StepMetrics(sum(loss for loss, _ in sums), errors, accuracy, norm)
+        total = functools.reduce(operator.add, [loss for loss, _ in sums])
+        return state, StepMetrics(total, errors, accuracy, norm)
 
     return step

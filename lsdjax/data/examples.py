@@ -57,6 +57,16 @@ def device_pool(pool: Pool) -> DevicePool:
     )
 
 
+class Taught(NamedTuple):
+    """What one group shows: one style () int32 on footage of the pool."""
+
+    pool: DevicePool
+    style: jax.Array | np.ndarray
+
+    def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples:
+        return make_examples(key, self.pool, jnp.asarray(self.style), shape)
+
+
 class Source(NamedTuple):
     """Where one example's pictures come from.
 
@@ -181,7 +191,16 @@ def make_examples(
     state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
-    inputs, targets = 2 * inputs - 1, 2 * targets - 1
+    return join_streams(starts, 2 * inputs - 1, 2 * targets - 1)
+
+
+def join_streams(starts: jax.Array, inputs: jax.Array, targets: jax.Array) -> Examples:
+    """Examples of t frames from t + 1 frames.
+
+    Where a stream starts, the first t of them; elsewhere the last t, with what came before them.
+    Shapes: starts (b,); inputs, targets (b, t + 1, height, width, 3) in [-1, 1].
+    """
+    b, t = targets.shape[0], targets.shape[1] - 1
 
     def choose(at_start: jax.Array, joined: jax.Array) -> jax.Array:
         return jnp.where(starts.reshape(b, *[1] * (at_start.ndim - 1)), at_start, joined)

@@ -6,6 +6,7 @@ A pool is what an accelerator samples from without touching the host again. It c
 
 import logging
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -112,7 +113,7 @@ def read_pool(path: Path) -> Pool:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in Pool._fields}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{str(path)!r} is not a pool of decoded frames ({error})") from error
     arrays["names"] = tuple(str(name) for name in arrays["names"])
     return Pool(**arrays)

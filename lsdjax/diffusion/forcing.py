@@ -47,7 +47,7 @@ def forcing_loss(
 
 
 def balanced(loss: jax.Array, floor: float) -> jax.Array:
-    """loss / stop_gradient(sqrt(loss + floor)): twice the gradient of a root mean square error.
+    """loss / stop_gradient(sqrt(loss + floor)): has twice the gradient of the root of `loss`.
 
     A mean square error lets the hard styles drown the easy ones, its logarithm the easy ones the
     hard ones (measured: after 200 steps the strong looks had hardly moved); the root gives every

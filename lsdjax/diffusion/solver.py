@@ -7,10 +7,12 @@ import jax
 from lsdjax.diffusion.schedule import velocity_from_sample
 
 # (x, noise_level (b, t), step_size (b, t)) -> (predicted sample, anything else worth keeping)
-StepDenoiser = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+type StepDenoiser[Kept] = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, Kept]]
 
 
-def solve(denoise: StepDenoiser, noise: jax.Array, levels: jax.Array):
+def solve[Kept](
+    denoise: StepDenoiser[Kept], noise: jax.Array, levels: jax.Array
+) -> tuple[jax.Array, Kept]:
     """x_{s-d} = x_s - d * v(x_s, s), with v from the predicted sample, along `levels` (steps + 1,).
 
     Returns the sample and what the denoiser kept at the last step. noise is (b, t, ...).

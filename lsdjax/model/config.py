@@ -23,6 +23,7 @@ class ModelConfig:
         window: past frames that a frame attends to.
         sinks: first frames of a stream that are never evicted.
         steps: denoising steps a frame that the checkpoint was made for.
+        noise_shift: warp of the sampler's noise levels; above 1 the steps crowd at high noise.
         history_level: noise level that a stream declares for its own previous frame.
     """
 
@@ -39,6 +40,7 @@ class ModelConfig:
     window: int = 4
     sinks: int = 0
     steps: int = 2
+    noise_shift: float = 1.0
     history_level: float = 0.05
 
     def __post_init__(self) -> None:
@@ -55,6 +57,8 @@ class ModelConfig:
         for name in ("depth", "channels", "experts", "text_dim", "text_depth", "window", "steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}; at least 1 is expected")
+        if self.noise_shift <= 0:
+            raise UserError(f"noise_shift={self.noise_shift}; a positive number is expected")
         if self.sinks < 0 or not 0 <= self.history_level <= 1:
             raise UserError(
                 f"sinks={self.sinks}, history_level={self.history_level}; "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import ArrayLike
 
 from lsdjax.codec import PixelCodec
 from lsdjax.diffusion.schedule import add_noise, step_levels
@@ -17,11 +18,11 @@ from lsdjax.stream.state import StreamState
 # (params, state, frame uint8 (height, width, 3), prompt, strength (), key)
 #   -> (state, frame uint8 (height, width, 3))
 StreamStep = Callable[
-    [dict, StreamState, jax.Array, Prompt, jax.Array, jax.Array], tuple[StreamState, jax.Array]
+    [dict, StreamState, ArrayLike, Prompt, ArrayLike, jax.Array], tuple[StreamState, jax.Array]
 ]
 
 
-def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, jax.Array], Prompt]:
+def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prompt]:
     """The jitted function (params, ids (words, n-grams)) -> Prompt: once a prompt."""
     graph = model_graph(config)
 
@@ -40,7 +41,7 @@ def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
     The noise of frame i is drawn from fold_in(key, i), so a stream can be replayed.
     """
     graph, codec = model_graph(config), PixelCodec()
-    levels = step_levels(steps)
+    levels = step_levels(steps, config.noise_shift)
 
     def step(params, state, frame, prompt, strength, key):
         model = nnx.merge(graph, nnx.State(params))

@@ -26,9 +26,9 @@ MODEL = ModelConfig(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    model = CausalDiT(MODEL, rngs=nnx.Rngs(0))
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+def folder(tmp_path: Path, random_like) -> Path:
+    model = nnx.eval_shape(lambda: CausalDiT(MODEL, rngs=nnx.Rngs(0)))
+    params = random_like(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     return save_checkpoint(tmp_path / "model", Checkpoint(MODEL, params, {"note": "x"}))
 
 

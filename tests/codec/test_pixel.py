@@ -1,6 +1,7 @@
 """The pixel codec loses nothing and keeps frames apart."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.codec import PixelCodec
@@ -16,6 +17,6 @@ def test_round_trip_is_exact() -> None:
 
 
 def test_a_position_holds_its_own_block() -> None:
-    frames = np.arange(4 * 4, dtype=np.float32).reshape(1, 4, 4, 1)
+    frames = jnp.arange(4 * 4, dtype=jnp.float32).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(space_to_depth(frames, 2)[0, 0, 1], [2, 3, 6, 7])
     np.testing.assert_array_equal(depth_to_space(space_to_depth(frames, 2), 2), frames)

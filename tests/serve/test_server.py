@@ -27,7 +27,7 @@ from lsdjax.serve.protocol import (
 )
 
 HEIGHT, WIDTH = 48, 64
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 HELLO = {"type": "hello", "version": 1, "codecs": ["rgb24"]}
 
 

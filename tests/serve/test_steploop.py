@@ -13,7 +13,7 @@ from lsdjax.serve.slots import SLOTS_PER_SEAT, Slots, create_memory
 from lsdjax.serve.steploop import StepLoop
 
 HEIGHT, WIDTH, SEATS = 2, 3, 3
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 class Gate:
