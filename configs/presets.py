@@ -16,7 +16,7 @@ HOLDOUT = (
 )
 
 LIVE_128 = TrainConfig(
-    model=ModelConfig(),
+    model=ModelConfig(noise_shift=10.0),
     stages=(
         Stage("text", steps=150, groups=0, prompts=192, learning_rate=(2e-3, 2e-3), warmup=50),
         Stage(
