@@ -40,6 +40,7 @@ class PairedDraws:
         if (number, single) not in self._datasets:
             self._datasets[number, single] = self._dataset(number, single)
         groups = self._datasets[number, single][step]
+        assert groups is not None  # grain's word for a filtered element; nothing filters here
         prompts = np.stack([self._ids[group.prompt] for group in groups])
         nothing = np.zeros((0, MAX_WORDS, MAX_NGRAMS), np.int32)
         return PromptBatch(np.zeros(0, np.int32), prompts, np.zeros(0, np.int32), nothing, groups)

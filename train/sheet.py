@@ -29,7 +29,9 @@ Row = tuple[Source, np.ndarray]
 def taught_rows(pool: DevicePool) -> list[Row]:
     """Every style on footage of the pool, with the ids of its first phrase."""
     names = enumerate(NAMES)
-    return [(Taught(pool, np.int32(n)), tokenize(PHRASES[name][0])) for n, name in names]
+    return [
+        (Taught(pool, np.asarray(n, np.int32)), tokenize(PHRASES[name][0])) for n, name in names
+    ]
 
 
 def paired_rows(config: TrainConfig, pairs: Sequence[DecodedPair]) -> list[Row]:

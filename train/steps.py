@@ -156,7 +156,8 @@ def make_train_step(
     @functools.partial(jax.jit, donate_argnums=0)
     def finish(state: TrainState, gradients: list):
         gradient = jax.tree.map(lambda *parts: sum(parts), *gradients)
-        changes, moments = update.update(gradient, state.optimizer, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an int32 count
+            changes, moments = update.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, changes)
         count = (state.step + 1).astype(jnp.float32)
         decay = jnp.minimum(config.ema_decay, count / (count + 10.0))

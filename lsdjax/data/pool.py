@@ -111,7 +111,7 @@ def read_pool(path: Path) -> Pool:
         UserError: the file is missing or is not a pool.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in Pool._fields}
     except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"{str(path)!r} is not a pool of decoded frames ({error})") from error

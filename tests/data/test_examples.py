@@ -1,5 +1,6 @@
 """Pools of decoded footage, and the training examples that are cut from them."""
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import STILLS_SHARE, Examples, device_pool, make_examples
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool, load_pool, read_pool, save_pool
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import NAMES, snow_mask
 from lsdjax.evals.sheets import write_png
 
 SHAPE = (8, 3, 32, 32)
@@ -131,13 +132,22 @@ def test_examples_are_the_teacher_s(draw) -> None:
 
 
 def test_snow_that_joins_has_been_falling(draw) -> None:
-    """What came before is the snow teacher's picture too: as white, but with other flakes."""
+    """What came before a frame is the teacher's picture one frame earlier."""
     examples = draw("snow")
-    joined = examples.present[:, 0] == 1
-    flakes_before = examples.previous[joined, 0, ..., 0] > 0.75  # no pixel is so red without snow
-    flakes = examples.targets[joined, 0, ..., 0] > 0.75
-    assert flakes.mean() > 0.02
-    assert 0.5 < flakes_before.mean() / flakes.mean() < 2
-    assert (flakes_before != flakes).any(axis=(1, 2)).all()
-    starting = examples.targets[~joined, 0, ..., 0] > 0.75  # all begin with frame 0's flakes
-    assert (starting == starting[0]).all()
+    height, width = SHAPE[2:]
+    at = jax.jit(jax.vmap(functools.partial(snow_mask, height, width)))
+    masks = np.asarray(at(np.arange(2 * height, dtype=np.int32)))  # then they repeat
+    red = {name: (getattr(examples, name)[:, 0, ..., 0] + 1) / 2 for name in Examples._fields[:3]}
+    cooled = 0.80 * red["inputs"] + 0.06
+    for i, present in enumerate(examples.present[:, 0]):
+        wanted = cooled[i] + masks * (1 - cooled[i])
+        error = np.abs(wanted - red["targets"][i]).max(axis=(1, 2))
+        age = int(error.argmin())
+        assert error[age] < 1e-4
+        if not present:
+            assert age == 0
+            continue
+        before = masks[age - 1]
+        assert (before > 0.99).any()
+        assert (red["previous"][i][before > 0.99] > 0.98).all()
+        assert (red["previous"][i][before == 0] <= 0.861).all()

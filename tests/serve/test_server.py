@@ -265,9 +265,8 @@ def test_a_model_slower_than_the_deadline_still_streams(start_server: Callable[.
 
     async def work() -> None:
         async with LiveClient(server.url, prompt="original") as client:
-            for _ in range(3):
-                await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
             while client.stats.get("sent", 0) == 0:
+                await client.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
                 await client.settle()
 
     run(work())
@@ -283,9 +282,8 @@ def test_pause_holds_frames_back_and_resume_lets_them_through(server: Any) -> No
                 stats = await next_json(connection, "stats")
             assert stats["sent"] == 0 and stats["in_flight"] == 1
             await connection.send(pack_json("resume"))
-            await connection.send(input_frame(1))
             header, _ = await next_output(connection)
-            assert header.seq == 1
+            assert header.seq == 0
 
     run(work())
 
