@@ -162,7 +162,7 @@ def make_train_step(
         count = (state.step + 1).astype(jnp.float32)
         decay = jnp.minimum(config.ema_decay, count / (count + 10.0))
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        return TrainState(state.step + 1, params, ema, moments), optax.global_norm(gradient)
+        return TrainState(state.step + 1, params, ema, moments), optax.tree.norm(gradient)
 
     def step(state: TrainState, batch: PromptBatch, pools: list[DevicePool], index: int):
         devices = jax.local_devices()[: len(pools) or None]
