@@ -540,7 +540,7 @@ def _stoppable(live: bool) -> Iterator[Callable[[], bool]]:
     def leave(*_: object) -> None:
         raise KeyboardInterrupt
 
-    handlers = {signal.SIGTERM: leave} | ({signal.SIGINT: stop} if live else {})
+    handlers = {signal.SIGTERM: leave, signal.SIGINT: stop if live else leave}
     try:
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     except ValueError:  # not the main thread
