@@ -1,0 +1,228 @@
+"""`lsdjax eval`, `lsdjax bench ...` and `lsdjax info`: the commands that tell what they found."""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import UseAppendAction, arg, subcommand
+
+from lsdjax.cli.options import (
+    CheckpointArgument,
+    ClipsOption,
+    JsonOption,
+    OnlyOption,
+    StepsOption,
+    report,
+)
+from lsdjax.core.errors import UserError
+from lsdjax.evals.report import as_lines, as_style_table
+
+
+class Measurement:
+    """A command that measures something and prints it as text, or with `--json` as one object."""
+
+    json: bool
+
+    def measure(self) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def as_text(self, result: Mapping[str, Any]) -> str:
+        return as_lines(result)
+
+    def run(self) -> int:
+        return report(self.measure, self.as_text, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class EvalCommand(Measurement):
+    """Measure quality against the teachers, style by style, on a folder of clips."""
+
+    clips: ClipsOption
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    style: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="only this style")
+    ] = ()
+    only: OnlyOption = ()
+    max_frames: Annotated[int | None, arg(metavar="N", help="at most so many of a clip")] = None
+    out: Annotated[
+        Path | None, arg(metavar="FOLDER", help="where the sheet and the figures go")
+    ] = None
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        if self.max_frames is not None and self.max_frames < 1:
+            raise UserError(f"--max-frames must be at least 1, got {self.max_frames}")
+        from lsdjax.evals.quality import evaluate
+
+        return evaluate(
+            self.checkpoint,
+            clips=self.clips,
+            steps=self.steps,
+            styles=self.style or None,
+            only=self.only,
+            max_frames=self.max_frames,
+            out=self.out,
+        )
+
+    def as_text(self, result: Mapping[str, Any]) -> str:
+        return as_style_table(result)
+
+
+@dataclass(frozen=True)
+class BenchStreamCommand(Measurement):
+    """Time the stream step alone."""
+
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    frames: Annotated[int, arg(metavar="N", help="frames to time")] = 300
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.evals.latency import bench_stream
+
+        return bench_stream(self.checkpoint, steps=self.steps, frames=self.frames)
+
+
+@dataclass(frozen=True)
+class BenchPromptsCommand(Measurement):
+    """How often a phrasing that was never trained on selects the right style."""
+
+    clips: ClipsOption
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    only: OnlyOption = ()
+    frames: Annotated[int, arg(metavar="N", help="frames of each clip")] = 8
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.evals.behaviour import select_styles
+
+        return select_styles(
+            self.checkpoint,
+            clips=self.clips,
+            only=self.only,
+            steps=self.steps,
+            frames=self.frames,
+        )
+
+
+@dataclass(frozen=True)
+class BenchSwitchCommand(Measurement):
+    """How soon a new prompt shows, and whether anything of the old one stays."""
+
+    clips: ClipsOption
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    only: OnlyOption = ()
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.evals.behaviour import prompt_switch
+
+        return prompt_switch(self.checkpoint, clips=self.clips, only=self.only, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class BenchEnduranceCommand(Measurement):
+    """One long stream on a looped clip: memory, step time and quality from first to last."""
+
+    clip: Annotated[Path, arg(metavar="VIDEO", help="the clip, played forth and back")]
+    checkpoint: CheckpointArgument = None
+    steps: StepsOption = None
+    style: Annotated[str, arg(metavar="NAME", help="the style whose teacher judges")] = (
+        "watercolour"
+    )
+    frames: Annotated[int, arg(metavar="N", help="length of the stream")] = 20_000
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.evals.behaviour import endurance
+
+        return endurance(
+            self.checkpoint,
+            clip=self.clip,
+            style=self.style,
+            frames=self.frames,
+            steps=self.steps,
+        )
+
+
+@dataclass(frozen=True)
+class BenchServeCommand(Measurement):
+    """Measure what a client in another process sees of a server."""
+
+    checkpoint: CheckpointArgument = None
+    url: Annotated[
+        str | None, arg(metavar="URL", help="a server that runs; without it, one is started")
+    ] = None
+    steps: StepsOption = None
+    sessions: Annotated[
+        tuple[int, ...], arg(metavar="N", help="clients at a time, one run for each number")
+    ] = (1,)
+    seconds: Annotated[float, arg(metavar="S", help="length of a run")] = 10.0
+    fps: Annotated[float, arg(metavar="F", help="frames that a client offers a second")] = 30.0
+    clip: Annotated[
+        str | None, arg(metavar="VIDEO", help="what it sends; without it, a moving test picture")
+    ] = None
+    prompt: Annotated[str, arg(metavar="TEXT", help="what it asks for")] = "pencil sketch"
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.serve.bench import BenchServeOptions, bench_serve
+
+        return bench_serve(BenchServeOptions(**asdict(self)))
+
+    def run(self) -> int:
+        if self.json:
+            return super().run()
+        self.measure()  # it prints its own table, run by run
+        return 0
+
+
+@dataclass(frozen=True)
+class BenchCommand:
+    """Measure speed and behaviour."""
+
+    what: (
+        Annotated[BenchStreamCommand, subcommand("stream")]
+        | Annotated[BenchServeCommand, subcommand("serve")]
+        | Annotated[BenchPromptsCommand, subcommand("prompts")]
+        | Annotated[BenchSwitchCommand, subcommand("switch")]
+        | Annotated[BenchEnduranceCommand, subcommand("endurance")]
+    )
+
+    def run(self) -> int:
+        return self.what.run()
+
+
+@dataclass(frozen=True)
+class InfoCommand(Measurement):
+    """Print the version, the devices, the checkpoint and its config."""
+
+    checkpoint: CheckpointArgument = None
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        import jax
+
+        from lsdjax.checkpoint.export import load_checkpoint
+
+        loaded = load_checkpoint(self.checkpoint)
+        leaves = jax.tree.leaves(loaded.params)
+        return {
+            "version": importlib.metadata.version("lsdjax"),
+            "python": platform.python_version(),
+            "jax": jax.__version__,
+            "devices": [f"{device.platform}:{device.device_kind}" for device in jax.devices()],
+            "checkpoint": {
+                "path": str(loaded.path),
+                "parameters": sum(math.prod(leaf.shape) for leaf in leaves),
+                "bytes": sum(leaf.nbytes for leaf in leaves),
+            },
+            "config": asdict(loaded.config),
+        }
