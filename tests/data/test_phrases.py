@@ -6,16 +6,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lsdjax.data.phrases import (
+from lsdjax.data.phrase_tables import (
+    ALONE_CONTENT,
     CONTENT,
     CONTENT_PHRASES,
     NOUN_TEMPLATES,
     PHRASES,
-    TEMPLATES,
-    fill_template,
-    is_noun_like,
-    sample_phrase,
 )
+from lsdjax.data.phrases import TEMPLATES, fill_template, is_noun_like, sample_phrase
 
 NAMES = [
     "pencil_sketch",
@@ -50,8 +48,8 @@ def test_the_styles_are_all_there_in_order() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_style_has_many_phrases(name: str) -> None:
-    assert len(PHRASES[name]) >= 30
-    assert len(CONTENT_PHRASES[name]) >= 5
+    assert len(PHRASES[name]) >= 85
+    assert len(CONTENT_PHRASES[name]) >= 28
     assert all(0 < len(phrase.split()) <= 10 for phrase in PHRASES[name])
     assert not any("{" in phrase or "}" in phrase for phrase in PHRASES[name])
 
@@ -62,14 +60,15 @@ def test_no_phrase_names_two_styles_or_is_listed_twice() -> None:
 
 
 def test_content_is_broad_and_is_not_a_phrase() -> None:
-    assert len(CONTENT) >= 400
-    assert len(set(CONTENT)) == len(CONTENT)
+    contents = CONTENT + ALONE_CONTENT
+    assert len(contents) >= 900
+    assert len(set(contents)) == len(contents)
     phrases = {phrase.lower() for table in PHRASES.values() for phrase in table}
-    assert phrases.isdisjoint(CONTENT)
+    assert phrases.isdisjoint(contents)
 
 
 def test_there_are_many_templates() -> None:
-    assert len(TEMPLATES) >= 60
+    assert len(TEMPLATES) >= 130
     assert len(set(TEMPLATES)) == len(TEMPLATES)
     assert "{style}" in TEMPLATES
 
@@ -95,6 +94,21 @@ def test_a_phrase_about_a_content_works(name: str) -> None:
 def test_the_article_agrees_with_the_content() -> None:
     assert fill_template("a {content}: {style}", "snow", "owl", "cat") == "an owl: snow"
     assert fill_template("a {content}: {style}", "snow", "cat", "owl") == "a cat: snow"
+    assert fill_template("a {content2}: {style}", "snow", "cat", "owl") == "an owl: snow"
+
+
+def test_a_content_that_takes_no_article_gets_none() -> None:
+    template = "the {content} by a {content2}, {style}"
+    assert fill_template(template, "snow", "my dad", "river") == "my dad by a river, snow"
+    assert fill_template(template, "snow", "river", "two dogs") == "the river by two dogs, snow"
+
+
+def test_no_sample_gives_an_article_to_a_content_that_takes_none() -> None:
+    rng = np.random.default_rng(0)
+    texts = [sample_phrase(rng, name).lower() for name in NAMES for _ in range(500)]
+    assert any("my grandmother" in text for text in texts)
+    for article in ("a", "an", "the", "this", "black and white", "blocky"):
+        assert not any(f" {article} my grandmother" in f" {text}" for text in texts)
 
 
 def test_orders_are_told_from_things() -> None:
