@@ -20,13 +20,14 @@ class Stage:
         groups, clips, frames: groups a step, clips a group, frames a clip in a sequence step. No
             groups at all means that only the text encoder is trained.
         prompts: prompts a step that train the text encoder beside the pictures.
-        crop: side of a random square cut from each finished example, in pixels, a multiple of 16;
+        crop: side of the square cut from each finished example, in pixels, a multiple of 16;
             0 takes whole frames. Small squares give more optimizer steps for the same arithmetic.
         single_share: share of the steps that use single frames instead, `clips * frames` of them.
         learning_rate: at the start (after `warmup` steps) and at the end, linear in between.
         pure_share: share of the frames at pure noise.
         history_max_level: history augmentation noises the previous output to U[0, this].
         history_drop: how often the previous output is withheld.
+        own_history: share of the clips of a sequence that see the model's own previous pictures.
     """
 
     name: str
@@ -40,8 +41,9 @@ class Stage:
     learning_rate: tuple[float, float] = (1.5e-3, 1.5e-3)
     warmup: int = 0
     pure_share: float = 0.5
-    history_max_level: float = 0.3
-    history_drop: float = 0.2
+    history_max_level: float = 0.2
+    history_drop: float = 0.0
+    own_history: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "clips", "frames", "prompts"):

@@ -10,6 +10,7 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
+from lsdjax.core.noise import with_events
 from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.pipeline import DecodedPair, draw_group
@@ -60,7 +61,8 @@ class SampleSheet:
                 history = 1 - examples.present
                 return model(x, level, size, inputs, previous, history, prompt).sample, level
 
-            sample, _ = solve(denoise, jax.random.normal(key, inputs.shape), levels)
+            noise = with_events(jax.random.normal(key, inputs.shape), examples.events)
+            sample, _ = solve(denoise, noise, levels)
             return examples.inputs, examples.targets, codec.decode(sample)
 
         self._draw = jax.jit(draw)

@@ -21,10 +21,11 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import Stage, TrainConfig
+from lsdjax.core.noise import CELL, with_events
 from lsdjax.data.examples import DevicePool, Examples, Taught
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import noisy_history
+from lsdjax.diffusion.history import noisy_history, own_history
 from lsdjax.model.dit import model_graph
 from lsdjax.train.state import Graph, TrainState, optimizer
 
@@ -69,22 +70,16 @@ class StepMetrics(NamedTuple):
     gradient_norm: jax.Array
 
 
-def crop(key: jax.Array, examples: Examples, size: tuple[int, int]) -> Examples:
-    """The same random window of `size` from every picture of a group, on the 16-pixel grid."""
-    height, width = examples.targets.shape[2:4]
-    if size == (height, width):
-        return examples
-    keys = jax.random.split(key)
-    top = 16 * jax.random.randint(keys[0], (), 0, (height - size[0]) // 16 + 1)
-    left = 16 * jax.random.randint(keys[1], (), 0, (width - size[1]) // 16 + 1)
+def crop(examples: Examples, size: tuple[int, int]) -> Examples:
+    """The upper left corner, `size` pixels, of every picture of a group.
 
-    def cut(pictures: jax.Array) -> jax.Array:
-        pictures = jax.lax.dynamic_slice_in_dim(pictures, top, size[0], axis=2)
-        return jax.lax.dynamic_slice_in_dim(pictures, left, size[1], axis=3)
-
-    return Examples(
-        cut(examples.inputs), cut(examples.targets), cut(examples.previous), examples.present
-    )
+    What the corner shows is random already, and it is where snow blows in: from there alone every
+    flake of a crop can be explained.
+    """
+    height, width = size
+    inputs, targets, previous = (part[:, :, :height, :width] for part in examples[:3])
+    events = examples.events[:, :, : height // CELL, : width // CELL]
+    return Examples(inputs, targets, previous, examples.present, events)
 
 
 def make_train_step(
@@ -101,16 +96,9 @@ def make_train_step(
 
     def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(key, 6)
-        examples = crop(keys[5], source.examples(keys[0], shape), side)
+        examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous = (
             codec.encode(part) for part in (examples.inputs, examples.targets, examples.previous)
-        )
-        previous, level = noisy_history(
-            keys[1],
-            previous,
-            examples.present,
-            max_level=stage.history_max_level,
-            drop=stage.history_drop,
         )
         model = nnx.merge(picture_graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
@@ -118,14 +106,34 @@ def make_train_step(
             lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
         )
         prompt = model.prompt(embedding)
+        noise = with_events(jax.random.normal(keys[4], targets.shape), examples.events)
 
-        def denoise(noisy: jax.Array, noise_level: jax.Array) -> jax.Array:
+        def denoise(noisy, noise_level, previous, level):
             finest = jnp.zeros_like(noise_level)
             return model(noisy, noise_level, finest, inputs, previous, level, prompt).sample
 
+        if stage.own_history and frames > 1:
+            pure = jnp.ones((clips, frames))
+            previous = own_history(
+                keys[5],
+                lambda told: denoise(noise, pure, told, 1 - examples.present),
+                previous,
+                share=stage.own_history,
+            )
+        previous, level = noisy_history(
+            keys[1],
+            previous,
+            examples.present,
+            max_level=stage.history_max_level,
+            drop=stage.history_drop,
+        )
         levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        noise = jax.random.normal(keys[4], targets.shape)
-        loss = forcing_loss(denoise, targets, noise, levels)
+        loss = forcing_loss(
+            lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
+            targets,
+            noise,
+            levels,
+        )
         return balanced(loss.weighted, config.balance_floor), loss.squared_error
 
     def text_loss(params, styles, prompts) -> tuple[jax.Array, jax.Array]:

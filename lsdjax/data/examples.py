@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lsdjax.core.noise import event_noise
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
 from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
 from lsdjax.data.synthetic import moving_shapes
 
-BURN_IN = 6
+BURN_IN = 10
+START_SHARE = 0.35
 SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
 
@@ -34,12 +36,14 @@ class Examples(NamedTuple):
 
     inputs, targets, previous: (b, t, height, width, 3) in [-1, 1].
     present: (b, t), 1 where there is a previous output.
+    events: (b, t, height / 2, width / 2, 3), the normal numbers that the teacher drew from.
     """
 
     inputs: jax.Array
     targets: jax.Array
     previous: jax.Array
     present: jax.Array
+    events: jax.Array
 
 
 def device_pool(pool: Pool) -> DevicePool:
@@ -161,12 +165,12 @@ def make_examples(
 ) -> Examples:
     """One style's examples: shape (b, t, height, width), style () int32.
 
-    Half of them start a stream (nothing came before the first frame), half join one in the middle:
+    Some start a stream (nothing came before the first frame), the others join one in the middle:
     there the teacher has run for a while and its last output is given as `previous`.
     """
     b, t, height, width = shape
-    start_key, window_key, teacher_key, age_key = jax.random.split(key, 4)
-    starts = jax.random.bernoulli(start_key, 0.5, (b,))
+    start_key, window_key, teacher_key = jax.random.split(key, 3)
+    starts = jax.random.bernoulli(start_key, START_SHARE, (b,))
     window_keys = jax.random.split(window_key, b)
 
     times = jnp.arange(-BURN_IN, t + 1, dtype=jnp.int32)
@@ -177,11 +181,10 @@ def make_examples(
         return jax.lax.map(lambda source: render_source(source, height, width), chosen)
 
     fresh = init_state(b, height, width)
-    ages = jax.random.randint(age_key, (b,), 0, 1 << 16)
 
     def burnt_in() -> TeacherState:
         frames = window(slice(0, BURN_IN))
-        state = teach(style, frames, TeacherState(fresh.canvas, ages), teacher_key)[2]
+        state = teach(style, frames, fresh, teacher_key)[2]
         blank = starts[:, None, None, None]
         return TeacherState(
             jnp.where(blank, fresh.canvas, state.canvas),
@@ -191,14 +194,18 @@ def make_examples(
     state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
-    return join_streams(starts, 2 * inputs - 1, 2 * targets - 1)
+    events = event_noise(teacher_key, state.frame_index, t + 1, height, width)
+    return join_streams(starts, 2 * inputs - 1, 2 * targets - 1, events)
 
 
-def join_streams(starts: jax.Array, inputs: jax.Array, targets: jax.Array) -> Examples:
+def join_streams(
+    starts: jax.Array, inputs: jax.Array, targets: jax.Array, events: jax.Array
+) -> Examples:
     """Examples of t frames from t + 1 frames.
 
     Where a stream starts, the first t of them; elsewhere the last t, with what came before them.
-    Shapes: starts (b,); inputs, targets (b, t + 1, height, width, 3) in [-1, 1].
+    Shapes: starts (b,); inputs, targets (b, t + 1, height, width, 3) in [-1, 1], events as
+    in `Examples`.
     """
     b, t = targets.shape[0], targets.shape[1] - 1
 
@@ -212,4 +219,5 @@ def join_streams(starts: jax.Array, inputs: jax.Array, targets: jax.Array) -> Ex
         targets=choose(targets[:, :-1], targets[:, 1:]),
         previous=choose(jnp.concatenate([blank, targets[:, :-2]], axis=1), targets[:, :-1]),
         present=choose(first, jnp.ones((b, t))),
+        events=choose(events[:, :-1], events[:, 1:]),
     )

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.core.errors import UserError
-from lsdjax.data.examples import Examples, join_streams
+from lsdjax.core.noise import event_noise
+from lsdjax.data.examples import START_SHARE, Examples, join_streams
 from lsdjax.data.paired import PairedClip
 from lsdjax.data.video import fit_frame, open_source
 
@@ -46,12 +47,14 @@ class PairedWindows(NamedTuple):
     targets: np.ndarray | jax.Array
 
     def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples:
-        """Half of the windows begin a stream, half join one; shape (b, t, height, width)."""
+        """Some windows begin a stream, the others join one; shape (b, t, height, width)."""
         b, t, height, width = shape
         assert self.inputs.shape == self.targets.shape == (b, t + 1, height, width, 3)
-        starts = jax.random.bernoulli(key, 0.5, (b,))
+        start_key, noise_key = jax.random.split(key)
+        starts = jax.random.bernoulli(start_key, START_SHARE, (b,))
         inputs, targets = (jnp.asarray(side, jnp.float32) / 127.5 - 1 for side in self)
-        return join_streams(starts, inputs, targets)
+        events = event_noise(noise_key, jnp.zeros((b,), jnp.int32), t + 1, height, width)
+        return join_streams(starts, inputs, targets, events)
 
 
 class PairedGroup(NamedTuple):

@@ -14,21 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsdjax.data import filters
+from lsdjax.core.noise import event_noise
+from lsdjax.data import filters, snow
 
 Kind = Literal["stateless", "stateful", "generative", "identity"]
 KINDS: tuple[Kind, ...] = ("stateless", "stateful", "generative", "identity")
 
-_TRAIL_DECAY = (
-    0.80,
-    0.85,
-    0.90,
-)  # per frame and channel: trails cool down as they fade
+_TRAIL_DECAY = (0.80, 0.85, 0.90)  # per frame and channel: trails cool down as they fade
 _EXPOSURE_KEEP = 0.85
 _SHARPEN_SIGMA = 2.5
 _FILL_GREY, _FILL_BORDER = 0.5, 0.96
-_SNOW_SEED = 20
-_SNOW_REFERENCE_HEIGHT = 128
 
 
 @functools.partial(
@@ -40,7 +35,8 @@ _SNOW_REFERENCE_HEIGHT = 128
 class TeacherState:
     """What a teacher carries between frames; the same for every teacher.
 
-    canvas: previous output, f32 (b, h, w, 3) in [0, 1]; only the canvas teachers use it.
+    canvas: f32 (b, h, w, 3) in [0, 1], used by the stateful teachers only: the previous output, for
+        snow the centres of its flakes, a channel a layer.
     frame_index: frames rendered so far, i32 (b,); 0 is the start of a stream.
     """
 
@@ -65,44 +61,9 @@ class Teacher:
     render: Render
 
 
-@dataclass(frozen=True)
-class SnowLayer:
-    """One depth of snow. Sizes in px at 128 px height; velocities in half px per frame."""
-
-    flakes: int
-    radius: float
-    opacity: float
-    down_half_px: int
-    right_half_px: int
-
-
-SNOW_LAYERS = (
-    SnowLayer(flakes=30, radius=1.5, opacity=0.85, down_half_px=2, right_half_px=1),
-    SnowLayer(flakes=17, radius=2.2, opacity=0.95, down_half_px=4, right_half_px=1),
-    SnowLayer(flakes=8, radius=3.0, opacity=1.0, down_half_px=6, right_half_px=2),
-)
-
-
 def init_state(b: int, h: int, w: int) -> TeacherState:
     """State at the start of a stream: black canvas, frame 0."""
     return TeacherState(jnp.zeros((b, h, w, 3), jnp.float32), jnp.zeros((b,), jnp.int32))
-
-
-def snow_mask(h: int, w: int, frame_index: jax.Array | int) -> jax.Array:
-    """Snow coverage f32 (h, w) in [0, 1] at one frame, exact for any int32 frame_index >= 0.
-
-    Each layer is a fixed tile on a torus of the frame's size, shifted by floor(frame_index * v / 2)
-    px for v in half px per frame; the pattern therefore repeats every 2 h and 2 w frames at most.
-    """
-    frame_index = jnp.asarray(frame_index, jnp.int32)
-    clear = jnp.ones((h, w), jnp.float32)
-    for number, layer in enumerate(SNOW_LAYERS):
-        tile = jnp.asarray(np.tile(_snow_tile(number, h, w), (2, 2)))
-        scale = _snow_speed_scale(h)
-        down = _offset(frame_index, layer.down_half_px * scale, h)
-        right = _offset(frame_index, layer.right_half_px * scale, w)
-        clear = clear * (1.0 - jax.lax.dynamic_slice(tile, (h - down, w - right), (h, w)))
-    return 1.0 - clear
 
 
 def teach(
@@ -152,17 +113,21 @@ def _canvas(name: str, step: Callable[[jax.Array, jax.Array], jax.Array]) -> Tea
 
 
 def _render_snow(frames, state, key):
-    del key
     _, t, h, w, _ = frames.shape
-    indices = state.frame_index[:, None] + jnp.arange(t, dtype=jnp.int32)[None, :]
-    mask_at = functools.partial(snow_mask, h, w)
-    coverage = jax.vmap(jax.vmap(mask_at))(indices)[..., None]
+    noise = event_noise(key, state.frame_index, t, h, w)
+    indices = state.frame_index[None, :] + jnp.arange(t, dtype=jnp.int32)[:, None]
+
+    def advance(flakes, frame):
+        noise, index = frame
+        flakes = snow.fall(flakes, noise, index == 0)
+        return flakes, flakes
+
+    flakes, fallen = jax.lax.scan(advance, state.canvas, (jnp.swapaxes(noise, 0, 1), indices))
+    centres = jnp.swapaxes(fallen, 0, 1).reshape(-1, h, w, len(snow.LAYERS))
+    cover = snow.coverage(centres).reshape(*frames.shape[:4], 1)
     cooled = frames * filters.rgb(0.80, 0.84, 0.88) + filters.rgb(0.06, 0.09, 0.12)
-    return (
-        frames,
-        filters.mix(cooled, filters.rgb(1, 1, 1), coverage),
-        _advance(state, frames),
-    )
+    targets = filters.mix(cooled, filters.rgb(1, 1, 1), cover)
+    return frames, targets, replace(_advance(state, frames), canvas=flakes)
 
 
 def _render_original(frames, state, key):
@@ -230,44 +195,6 @@ def _holes(h: int, w: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         inside |= used & (sideways > 0) & (lengthways > 0)
         core |= used & (sideways > across_thick) & (lengthways > along_thick)
     return inside, inside & ~core
-
-
-def _snow_speed_scale(h: int) -> int:
-    return max(1, round(h / _SNOW_REFERENCE_HEIGHT))
-
-
-def _offset(frame_index: jax.Array, half_px: int, size: int) -> jax.Array:
-    # Reducing first keeps the product small: the offset repeats every 2 * size frames.
-    return (frame_index % (2 * size)) * half_px // 2 % size
-
-
-@functools.cache
-def _snow_tile(number: int, h: int, w: int) -> np.ndarray:
-    """One layer's coverage at frame 0, f32 (h, w), wrapping around at the edges."""
-    layer = SNOW_LAYERS[number]
-    radius = max(layer.radius * h / _SNOW_REFERENCE_HEIGHT, 0.7)
-    count = max(1, round(layer.flakes * w / h))
-    rows, columns = np.arange(h)[:, None] + 0.5, np.arange(w)[None, :] + 0.5
-    tile = np.zeros((h, w))
-    for y, x in _spread_points(np.random.default_rng([_SNOW_SEED, number]), count) * (
-        h,
-        w,
-    ):
-        dy = np.abs((rows - y + h / 2) % h - h / 2)
-        dx = np.abs((columns - x + w / 2) % w - w / 2)
-        tile = np.maximum(tile, np.clip(radius + 0.5 - np.hypot(dy, dx), 0.0, 1.0))
-    return (layer.opacity * tile).astype(np.float32)
-
-
-def _spread_points(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Points (count, 2) on the unit torus, each the farthest of 8 candidates from the rest."""
-    points = rng.random((1, 2))
-    while len(points) < count:
-        candidates = rng.random((8, 2))
-        apart = np.abs(candidates[:, None, :] - points[None, :, :])
-        distance = np.linalg.norm(np.minimum(apart, 1.0 - apart), axis=-1).min(axis=1)
-        points = np.concatenate([points, candidates[None, distance.argmax()]])
-    return points
 
 
 TEACHERS: tuple[Teacher, ...] = (

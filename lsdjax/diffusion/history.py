@@ -1,5 +1,7 @@
 """History augmentation: corrupt what a frame is told of the past, and tell it how much."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -21,3 +23,23 @@ def noisy_history(
     level = jnp.where((present > 0) & ~dropped, level, 1.0)
     noise = jax.random.normal(noise_key, previous.shape, previous.dtype)
     return add_noise(previous, noise, level), level
+
+
+def own_history(
+    key: jax.Array,
+    predict: Callable[[jax.Array], jax.Array],
+    previous: jax.Array,
+    *,
+    share: float,
+) -> jax.Array:
+    """Put the model's own pictures in the place of the teacher's, in a `share` of the clips.
+
+    What a model shows of frame i is what it is told before frame i + 1, so that it meets its own
+    errors while a target says what they should have been (Self-Forcing's self-rollout, one frame
+    deep and for all frames at once). `predict` maps previous outputs (b, t, ...) to samples of the
+    same shape; no gradient passes through it. Each clip's first frame keeps what it had.
+    """
+    own = jnp.clip(jax.lax.stop_gradient(predict(previous)), -1.0, 1.0)
+    shifted = jnp.concatenate([previous[:, :1], own[:, :-1]], axis=1)
+    chosen = jax.random.bernoulli(key, share, previous.shape[:1])
+    return jnp.where(chosen.reshape(-1, *[1] * (previous.ndim - 1)), shifted, previous)

@@ -29,9 +29,13 @@ from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
 
 class Prompt(NamedTuple):
-    """All that depends on the prompt alone: pooled (text_dim,), mixed kernels, keys and values."""
+    """All that depends on the prompt alone.
+
+    pooled (text_dim,); noise_gain (), see `CausalDiT.denoise`; mixed kernels, keys and values.
+    """
 
     pooled: jax.Array
+    noise_gain: jax.Array
     kernels: dict[str, jax.Array]
     attention: tuple[PromptAttention, ...]
 
@@ -96,7 +100,7 @@ class CausalDiT(nnx.Module):
         self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_out = Linear(config.text_dim, config.text_dim, rngs=rngs, init=zeros)
-        self.noise_gain = nnx.Param(jnp.zeros((), jnp.float32))
+        self.noise_gain = Linear(config.text_dim, 1, rngs=rngs, init=zeros)
         self.skip_gain = Linear(config.text_dim, 2 * latent, rngs=rngs, init=zeros)
         self.tokens_in = Linear(16 * wide, config.dim, rngs=rngs)
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
@@ -112,7 +116,8 @@ class CausalDiT(nnx.Module):
         attention = tuple(
             block.prompt_attention(embedding.words, embedding.mask) for block in self.blocks
         )
-        return Prompt(embedding.pooled, kernels, attention)
+        gain = self.noise_gain(embedding.pooled[None])[0, 0]
+        return Prompt(embedding.pooled, gain, kernels, attention)
 
     def observe(
         self, inputs: jax.Array, previous: jax.Array, previous_level: jax.Array, prompt: Prompt
@@ -120,10 +125,11 @@ class CausalDiT(nnx.Module):
         """Once a frame: features of the input frame and of the previous output.
 
         inputs and previous (b, t, h, w, ch); previous_level (b, t) is the noise level of
-        `previous`, 1 where there is none (it is then multiplied away).
+        `previous`, 1 where there is none (it is then multiplied away). Otherwise `previous` is
+        scaled back: a picture that adds to its own past must not fade with the declared level.
         """
         known = 1 - previous_level[..., None, None, None]
-        previous = jnp.where(known > 0, previous, jnp.zeros_like(previous))
+        previous = jnp.where(known > 0, previous / jnp.maximum(known, 0.5), 0.0)
         flag = jnp.broadcast_to(known, (*inputs.shape[:-1], 1))
         pixels = jnp.concatenate([inputs, previous, flag], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
@@ -141,10 +147,14 @@ class CausalDiT(nnx.Module):
     ) -> Prediction:
         """Once a denoising step: the clean frames that `noisy` (b, t, h, w, ch) came from.
 
-        noise_level and step_size (b, t) in [0, 1]; one context a block.
+        noise_level and step_size (b, t) in [0, 1]; one context a block. The noisy frame enters
+        multiplied by 1 - s + gain * s: pure noise tells nothing of a sample that is a function of
+        the input, so the best prediction ignores it and the network need not learn to. The gain is
+        the prompt's, 0 at first, and opens where samples do depend on their noise, as snow does.
         """
         condition = self._condition(noise_level, step_size, prompt)
-        noisy = noisy * self._trust(noise_level).astype(noisy.dtype)
+        gate = 1 - noise_level + prompt.noise_gain * noise_level
+        noisy = noisy * gate[:, :, None, None, None].astype(noisy.dtype)
         fine = self._conv("stem", noisy, prompt) + observation.base
         fine = self.films["stem"](fine, condition)
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)
@@ -178,16 +188,6 @@ class CausalDiT(nnx.Module):
 
     def _conv(self, name: str, x: jax.Array, prompt: Prompt) -> jax.Array:
         return self.convs[name](x, prompt.kernels[name])
-
-    def _trust(self, noise_level: jax.Array) -> jax.Array:
-        """How much of the noisy frame enters, (b, t, 1, 1, 1): 1 - s + gain * s.
-
-        Pure noise tells nothing of the sample, so the best prediction ignores it, and the network
-        need not learn to. The gain starts at 0; an objective whose samples must depend on the noise
-        in one step can open it.
-        """
-        gate = 1 - noise_level + self.noise_gain[...] * noise_level
-        return gate[:, :, None, None, None]
 
     def _condition(self, noise_level: jax.Array, step_size: jax.Array, prompt: Prompt) -> jax.Array:
         dims = self.config.text_dim

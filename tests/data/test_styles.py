@@ -1,6 +1,7 @@
 """What every teacher promises: range, shape, determinism, and the same stream however it is cut."""
 
 import functools
+import itertools
 from pathlib import Path
 
 import jax
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from lsdjax.data import filters, styles
+from lsdjax.core.noise import event_noise
+from lsdjax.data import filters, snow, styles
 
 KEY = jax.random.key(7)
 each_teacher = pytest.mark.parametrize("teacher", styles.TEACHERS, ids=styles.NAMES)
@@ -175,39 +177,57 @@ def test_a_restarted_sample_forgets_its_canvas():
     assert bool(jnp.any(targets[1] != frames[1, :1]))
 
 
-@pytest.mark.parametrize("number", range(len(styles.SNOW_LAYERS)))
-def test_snow_layer_moves_by_its_velocity(monkeypatch, number):
-    layer = styles.SNOW_LAYERS[number]
-    h, w = 128, 96
-    tile = styles._snow_tile(number, h, w)
-    monkeypatch.setattr(styles, "SNOW_LAYERS", (layer,))
-    monkeypatch.setattr(styles, "_snow_tile", lambda *_: tile)
-    for frame_index in (0, 1, 2, 3, 777, 10**7):
-        down = frame_index * layer.down_half_px // 2
-        right = frame_index * layer.right_half_px // 2
-        expected = np.roll(tile, (down % h, right % w), axis=(0, 1))
-        np.testing.assert_allclose(styles.snow_mask(h, w, frame_index), expected, atol=1e-6)
+def fallen(h: int, w: int, frames: int, start: int = 0) -> np.ndarray:
+    """Centres of the flakes of a stream's first frames: (frames, h, w, layers)."""
+    fall, flakes, seen = jax.jit(snow.fall), jnp.zeros((1, h, w, len(snow.LAYERS))), []
+    for index in range(start, start + frames):
+        noise = event_noise(KEY, jnp.array([index], jnp.int32), 1, h, w)[:, 0]
+        flakes = fall(flakes, noise, jnp.array([index == 0]))
+        seen.append(np.asarray(flakes[0]))
+    return np.stack(seen)
 
 
-@pytest.mark.parametrize("frame_index", [0, 1, 10**7])
+@pytest.mark.parametrize("number", range(len(snow.LAYERS)))
+def test_flakes_move_by_their_velocity_and_are_born_at_the_edges_alone(number):
+    layer = snow.LAYERS[number]
+    flakes = fallen(128, 96, 12)[..., number]
+    assert flakes[0, 10:, 10:].sum() > 1
+    for before, after in itertools.pairwise(flakes):
+        inside = after[layer.down :, layer.right :]
+        moved = before[: 128 - layer.down, : 96 - layer.right]
+        np.testing.assert_array_equal(inside[2:, 2:], moved[2:, 2:])
+        assert (inside >= moved).all()
+
+
+def test_flakes_are_where_the_noise_is_high():
+    noise = np.asarray(event_noise(KEY, jnp.zeros(1, jnp.int32), 1, 128, 128))[0, 0]
+    flakes = fallen(128, 128, 1)[0]
+    assert (flakes.sum(axis=(0, 1)) > 0).all()
+    for number in range(len(snow.LAYERS)):
+        born = flakes[1::2, 1::2, number] > 0
+        assert noise[born, number].min() > noise[~born, number].max()
+
+
 @pytest.mark.parametrize("h, w", [(128, 128), (128, 224), (256, 256)])
-def test_share_of_snow(h, w, frame_index):
-    mask = styles.snow_mask(h, w, frame_index)
-    assert float(mask.min()) >= 0.0 and float(mask.max()) <= 1.0
-    assert 0.03 <= float(jnp.mean(mask > 0.5)) <= 0.05
+def test_the_share_of_snow_stays(h, w):
+    """Over one stream: what blows out is replaced; the mean of the first frames equals the last."""
+    cover = np.asarray(jax.jit(snow.coverage)(jnp.asarray(fallen(h, w, 200))))
+    assert cover.min() >= 0 and cover.max() <= 1
+    share = (cover > 0.5).mean(axis=(1, 2))
+    assert 0.025 <= share[0] <= 0.06
+    assert 0.025 <= share[100:].mean() <= 0.06
 
 
-def test_snow_is_composited_by_its_mask_at_each_samples_frame():
+def test_snow_is_composited_where_flakes_are():
     frames = photo_clip()
-    state = styles.TeacherState(
-        jnp.zeros((2, 64, 48, 3), jnp.float32), jnp.array([0, 10**7], jnp.int32)
-    )
-    _, targets, _ = jitted("snow")(frames, state, KEY)
-    for sample, start in enumerate((0, 10**7)):
-        for t in range(3):
-            opaque = np.asarray(styles.snow_mask(64, 48, start + t)) > 0.99
-            assert opaque.any()
-            assert float(targets[sample, t][opaque].min()) > 0.98
+    _, targets, state = rendered("snow")
+    cover = np.asarray(snow.coverage(state.canvas))
+    opaque = cover > 0.99
+    assert opaque.any()
+    assert float(targets[:, -1][opaque].min()) > 0.98
+    clear = cover == 0
+    red = 0.80 * np.asarray(frames[:, -1, ..., 0]) + 0.06
+    np.testing.assert_allclose(targets[:, -1, ..., 0][clear], red[clear], atol=1e-6)
 
 
 def test_posterise_keeps_its_levels_and_is_monotonic():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import noisy_history
+from lsdjax.diffusion.history import noisy_history, own_history
 from lsdjax.diffusion.schedule import (
     add_noise,
     expand,
@@ -131,3 +131,19 @@ def test_history_declares_what_it_did() -> None:
     measured = np.std(noisy[:, 1:], axis=-1)
     np.testing.assert_allclose(measured, rest, atol=0.35)
     assert np.corrcoef(measured.ravel(), rest.ravel())[0, 1] > 0.95
+
+
+def test_own_history_is_the_prediction_of_the_frame_before() -> None:
+    previous = jnp.asarray(normal(0, 400, 3, 5))
+
+    def own(scale: jax.Array) -> jax.Array:
+        key = jax.random.key(1)
+        return own_history(key, lambda told: scale * told + 9, previous, share=0.25)
+
+    scale = jnp.asarray(0.1)
+    assert float(jax.grad(lambda x: own(x).sum())(scale)) == 0.0  # the past is given
+    result = np.asarray(own(scale))
+    np.testing.assert_array_equal(result[:, 0], previous[:, 0])
+    changed = (result != previous).any(axis=(1, 2))
+    assert 0.15 < changed.mean() < 0.35
+    np.testing.assert_array_equal(result[changed, 1:], 1.0)  # clipped to the range of pictures
