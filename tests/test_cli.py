@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from lsdjax import assets, cli
+from lsdjax.cli.stream import parse_switches
 from lsdjax.core.errors import UserError
 from lsdjax.data.video import FrameSource, open_source
 from lsdjax.evals.report import as_lines, as_style_table, plain
@@ -268,7 +269,7 @@ def test_bad_serve_options_are_one_line(capsys):
 
 
 def test_switches_keep_what_comes_after_the_first_colon():
-    assert cli.parse_switches(["120:neon: night", "7: x"]) == {120: "neon: night", 7: " x"}
+    assert parse_switches(["120:neon: night", "7: x"]) == {120: "neon: night", 7: " x"}
 
 
 class FakeCamera(FrameSource):

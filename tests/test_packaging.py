@@ -101,7 +101,7 @@ def _ignored_inside(folder: str, names: list[str]) -> set[str]:
 
 def test_wheel_carries_every_module_the_page_and_the_assets(wheel):
     names = set(run(sys.executable, "-m", "zipfile", "-l", wheel).split())
-    expected = {"lsdjax/py.typed", "lsdjax/cli.py"}
+    expected = {"lsdjax/py.typed", "lsdjax/cli/__init__.py"}
     for folder in (ROOT / "lsdjax", *(ROOT / name for name in OUTER)):
         prefix = "" if folder.name == "lsdjax" else "lsdjax/"
         for path in folder.rglob("*.py"):
