@@ -159,7 +159,6 @@ $("file").addEventListener("change", ({ target }) => {
 
 async function useSource(kind, file) {
   notice("");
-  const before = camera.kind;
   markSource(kind, true);
   try {
     if (!(await camera.open(kind, { url: info.sample?.url, file }))) return;
@@ -167,8 +166,11 @@ async function useSource(kind, file) {
     if (paused) $("pause").click();
   } catch (error) {
     notice(error instanceof SourceError ? error.message : `This source cannot be used: ${error.message}`);
-    kind = before;
   }
+  showSource(camera.kind);
+}
+
+function showSource(kind) {
   markSource(kind, false);
   document.documentElement.dataset.source = kind ?? "none";
   const caption = kind === "sample" && info.sample ? [info.sample.caption, info.sample.attribution] : [];
@@ -183,9 +185,17 @@ function markSource(kind, busy) {
   }
 }
 
-camera.onEnded = (kind) => {
-  notice(kind === "screen" ? "Screen sharing has ended." : "The camera is gone.");
-  if (info.sample) useSource("sample").then(() => notice($("notice-text").textContent));
+const ENDED = {
+  webcam: "The camera is gone.",
+  screen: "Screen sharing has ended.",
+  file: "The rest of this file cannot be played: it is damaged, or was changed meanwhile.",
+};
+
+camera.onEnded = async (kind) => {
+  camera.close();
+  showSource(null);
+  if (info.sample) await useSource("sample");
+  notice(ENDED[kind]);
 };
 
 function notice(text) {

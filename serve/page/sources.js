@@ -11,32 +11,28 @@ const CAMERA_WORDS = {
   OverconstrainedError: "The camera offers no picture of a usable size.",
 };
 
-async function openWebcam(video) {
+async function openWebcam() {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw new SourceError(
       "Browsers give the camera only to pages from https or localhost. Open this page as http://localhost.",
     );
   }
   try {
-    const stream = await navigator.mediaDevices.getUserMedia({
+    return await navigator.mediaDevices.getUserMedia({
       audio: false,
       video: { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 }, facingMode: "user" },
     });
-    await play(video, stream);
-    return stream;
   } catch (error) {
     throw new SourceError(CAMERA_WORDS[error.name] ?? `The camera cannot be used: ${error.message}`);
   }
 }
 
-async function openScreen(video) {
+async function openScreen() {
   if (!navigator.mediaDevices?.getDisplayMedia) {
     throw new SourceError("This browser cannot share its screen with a page.");
   }
   try {
-    const stream = await navigator.mediaDevices.getDisplayMedia({ audio: false, video: { frameRate: 30 } });
-    await play(video, stream);
-    return stream;
+    return await navigator.mediaDevices.getDisplayMedia({ audio: false, video: { frameRate: 30 } });
   } catch (error) {
     throw new SourceError(
       error.name === "NotAllowedError"
@@ -47,94 +43,82 @@ async function openScreen(video) {
 }
 
 async function openUrl(video, url, name) {
-  video.srcObject = null;
   video.src = url;
   video.loop = true;
   try {
     await video.play();
   } catch (error) {
     if (error.name === "NotAllowedError") return; // autoplay is off: the first frame still shows
-    throw new SourceError(`${name} cannot be played by this browser.`);
+    throw new SourceError(`${name} is not a video that this browser can play.`);
   }
-}
-
-async function play(video, stream) {
-  video.removeAttribute("src");
-  video.srcObject = stream;
-  await video.play();
+  if (!video.videoWidth) throw new SourceError(`${name} has no picture that this browser can play.`);
 }
 
 export class Camera {
-  #video;
-  #stream = null;
-  #url = null;
+  #source = newSource();
   #generation = 0;
   #fresh = false;
+  kind = null;
   onFrame = () => {}; // a new picture is there
-  onEnded = () => {}; // the user stopped sharing, or the camera was unplugged
+  onEnded = () => {}; // sharing was stopped, the camera unplugged, or the file turned out broken
 
-  constructor() {
-    this.#video = this.#newVideo();
-    this.kind = null;
-  }
-
-  #newVideo() {
-    const video = document.createElement("video");
-    video.muted = video.playsInline = true;
-    video.setAttribute("aria-hidden", "true");
-    return video;
-  }
-
-  // Opens another source beside the present one, which goes on until the new one plays.
+  // Opens another source beside the present one, which goes on until the new one plays. False when
+  // another choice was made meanwhile.
   async open(kind, { url, file } = {}) {
     const generation = ++this.#generation;
-    const video = this.#newVideo();
-    let stream = null;
-    let objectUrl = null;
-    if (kind === "webcam") stream = await openWebcam(video);
-    else if (kind === "screen") stream = await openScreen(video);
-    else if (kind === "file") {
-      objectUrl = URL.createObjectURL(file);
-      await openUrl(video, objectUrl, `“${file.name}”`).catch((error) => {
-        URL.revokeObjectURL(objectUrl);
-        throw error;
-      });
-    } else await openUrl(video, url, "The sample clip");
+    const source = newSource();
+    try {
+      await this.#fill(source, kind, { url, file });
+    } catch (error) {
+      release(source);
+      if (generation !== this.#generation) return false;
+      throw error;
+    }
     if (generation !== this.#generation) {
-      stop(stream); // another choice was made meanwhile
+      release(source);
       return false;
     }
-    this.#release();
-    this.#video = video;
-    this.#stream = stream;
-    this.#url = objectUrl;
+    release(this.#source);
+    this.#source = source;
     this.kind = kind;
-    stream?.getVideoTracks()[0]?.addEventListener("ended", () => {
-      if (this.#stream === stream) this.onEnded(kind);
-    });
-    this.#watch(video);
+    const ended = () => source === this.#source && this.onEnded(kind);
+    source.stream?.getVideoTracks()[0]?.addEventListener("ended", ended);
+    if (kind === "file") source.video.addEventListener("error", ended);
+    this.#watch(source.video);
     return true;
   }
 
+  async #fill(source, kind, { url, file }) {
+    if (kind === "file") {
+      source.url = URL.createObjectURL(file);
+      await openUrl(source.video, source.url, `“${file.name}”`);
+    } else if (kind === "sample") {
+      await openUrl(source.video, url, "The sample clip");
+    } else {
+      source.stream = await (kind === "webcam" ? openWebcam() : openScreen());
+      source.video.srcObject = source.stream;
+      await source.video.play();
+    }
+  }
+
+  // Lets go of the present source: there is no picture until another is opened.
+  close() {
+    release(this.#source);
+    this.#source = newSource();
+    this.kind = null;
+  }
+
   pause() {
-    this.#video.pause();
+    this.#source.video.pause();
   }
 
   resume() {
-    this.#video.play().catch(() => {});
-  }
-
-  #release() {
-    stop(this.#stream);
-    this.#video.pause();
-    this.#video.srcObject = null;
-    this.#video.removeAttribute("src");
-    if (this.#url) URL.revokeObjectURL(this.#url);
+    this.#source.video.play().catch(() => {});
   }
 
   #watch(video) {
     const arrived = () => {
-      if (video !== this.#video) return;
+      if (video !== this.#source.video) return;
       this.#fresh = true;
       this.onFrame();
       next();
@@ -146,7 +130,7 @@ export class Camera {
 
   // Whether there is a picture that `take` has not returned yet.
   get fresh() {
-    return this.#fresh && this.#video.videoWidth > 0;
+    return this.#fresh && this.#source.video.videoWidth > 0;
   }
 
   // The present picture counts as new once more.
@@ -157,7 +141,7 @@ export class Camera {
   // Draws the newest picture, cropped around its centre, into `canvas`. The webcam is mirrored, as
   // people expect of a picture of themselves.
   take(canvas) {
-    const video = this.#video;
+    const { video } = this.#source;
     const { width, height } = canvas;
     const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
     const w = width / scale;
@@ -177,6 +161,16 @@ export class Camera {
   }
 }
 
-function stop(stream) {
+function newSource() {
+  const video = document.createElement("video");
+  video.muted = video.playsInline = true;
+  return { video, stream: null, url: null };
+}
+
+function release({ video, stream, url }) {
   stream?.getTracks().forEach((track) => track.stop());
+  video.pause();
+  video.removeAttribute("src");
+  video.srcObject = null; // also makes it let go of what it was reading
+  if (url) URL.revokeObjectURL(url);
 }
