@@ -32,7 +32,10 @@ async function openScreen() {
     throw new SourceError("This browser cannot share its screen with a page.");
   }
   try {
-    return await navigator.mediaDevices.getDisplayMedia({ audio: false, video: { frameRate: 30 } });
+    // Or Chromium turns to the tab that is shared, and this page, then out of sight, would halt.
+    const controller = globalThis.CaptureController && new CaptureController();
+    controller?.setFocusBehavior?.("no-focus-change");
+    return await navigator.mediaDevices.getDisplayMedia({ audio: false, video: { frameRate: 30 }, controller });
   } catch (error) {
     throw new SourceError(
       error.name === "NotAllowedError"

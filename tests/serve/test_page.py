@@ -1,4 +1,8 @@
-"""The page in a real headless Chromium with a fake camera, driven over its DevTools protocol."""
+"""The page in a real headless Chromium with a fake camera, driven over its DevTools protocol.
+
+Files are real files, chosen in a dialog that the test answers. A headless browser has no screen to
+share, so what is shared is a second tab, whose pixels are captured for real.
+"""
 
 import base64
 import itertools
@@ -9,7 +13,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from lsdjax.data.writer import VideoWriter
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TIMEOUT_S = 180
 FLAGS = (
@@ -27,11 +33,12 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars",
     "--disable-features=Translate,MediaRouter,OptimizationHints", "--disable-breakpad",
     "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-    "--auto-select-desktop-capture-source=Entire screen",
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-port=0", "--window-size=1280,900",
 )  # fmt: skip
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+ALL_REFUSED = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream=deny")
+SHARED_TAB = ("--auto-select-tab-capture-source-by-title=shared",)
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)"
@@ -41,15 +48,16 @@ pytestmark = pytest.mark.skipif(
 class Browser:
     """A Chromium of its own, with one page at a time."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, flags: tuple[str, ...] = FAKE_CAMERA) -> None:
         self._process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [str(CHROMIUM), *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         self._stack = ExitStack()
         self._stack.callback(self._end)
         self._ids = itertools.count(1)
+        self._chooser: int | None = None
         self.complaints: list[str] = []
         try:
             self._attach(profile / "DevToolsActivePort")
@@ -70,6 +78,7 @@ class Browser:
         )
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setInterceptFileChooserDialog", enabled=True)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """One command; the console errors that arrive meanwhile are kept."""
@@ -85,6 +94,8 @@ class Browser:
     def _note(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
         match message["method"]:
+            case "Page.fileChooserOpened":
+                self._chooser = params["backendNodeId"]
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(params["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert", "warning"):
@@ -121,6 +132,17 @@ class Browser:
         except AssertionError:
             state = self.run("[document.body?.innerText, {...document.documentElement.dataset}]")
             raise AssertionError((script, state, self.complaints)) from None
+
+    def choose(self, source: str) -> None:
+        """Presses one of the buttons for the source."""
+        self.run(f"document.querySelector('#sources [data-source={source}]').click()")
+
+    def choose_file(self, path: Path) -> None:
+        """Presses File, and picks a file in the dialog that opens."""
+        self._chooser = None
+        self.choose("file")
+        wait_until(lambda: self.run("true") and self._chooser is not None)
+        self.call("DOM.setFileInputFiles", files=[str(path)], backendNodeId=self._chooser)
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
@@ -216,6 +238,23 @@ def stream(browser: Browser, count: int = 15) -> None:
     browser.wait(f"Number(document.documentElement.dataset.frames ?? 0) >= {target}")
 
 
+TOP, BOTTOM, LEFT, RIGHT = slice(2, 10), slice(14, 22), slice(2, 14), slice(18, 30)
+RED, BLUE = (220, 40, 40), (20, 60, 220)
+
+
+def negates(
+    pictures: tuple[np.ndarray, np.ndarray], rows: slice, columns: slice, colour: tuple[int, ...]
+) -> bool:
+    """Whether a colour fills a part of the input and its negative that part of the output.
+
+    What is small and moves may be in front, and codecs may change the colour a little.
+    """
+    shown, made = (np.median(picture[rows, columns], axis=(0, 1)) for picture in pictures)
+    colour_away = np.abs(shown - colour).max()
+    negative_away = np.abs(made - (255 - np.array(colour))).max()
+    return bool(max(colour_away, negative_away) < 45)
+
+
 def apply_prompt(browser: Browser, text: str) -> None:
     """Types a prompt, presses Enter and waits until it is in effect and drawn."""
     browser.run(f"document.getElementById('prompt').value = {text!r}")
@@ -234,6 +273,34 @@ def is_negative(browser: Browser) -> bool:
 def is_original(browser: Browser) -> bool:
     shown, made = browser.pictures()
     return bool(np.abs(made - shown).mean() < 12)
+
+
+def write_sound(path: Path) -> None:
+    """A second of silence."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 44100), np.float32), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def open_shared_tab(browser: Browser) -> str:
+    """A tab behind the page, red and blue, whose title the browser takes for the user's choice."""
+    gradient = f"linear-gradient(90deg, rgb{RED} 50%, rgb{BLUE} 0)"
+    style = f"margin: 0; height: 100vh; background: {gradient}"
+    page = f'<title>shared</title><body style="{style}">'
+    address = "data:text/html;base64," + base64.b64encode(page.encode()).decode()
+    tab = browser.call("Target.createTarget", url=address, background=True)["targetId"]
+
+    def loaded() -> bool:
+        targets = browser.call("Target.getTargets")["targetInfos"]
+        return any(each["targetId"] == tab and each["title"] == "shared" for each in targets)
+
+    wait_until(loaded)
+    return tab
 
 
 @pytest.mark.parametrize("codec", ["rgb24", "jpeg"])
@@ -268,6 +335,103 @@ def test_the_webcam_streams(browser: Browser, page_server: Any, tmp_path: Path) 
     assert browser.pictures()[0].std() > 10
     browser.screenshot(tmp_path / "webcam.png")
     assert browser.complaints == []
+
+
+def test_a_file_streams(
+    browser: Browser, page_server: Any, tmp_path: Path, picture_of: Callable[..., np.ndarray]
+) -> None:
+    path = tmp_path / "mine.mp4"
+    with VideoWriter(path, fps=24, height=96, width=128) as writer:
+        for index in range(48):
+            writer.write(picture_of(96, 128, index))
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    browser.choose_file(path)
+    browser.wait("document.documentElement.dataset.source === 'file'")
+    stream(browser)
+    pictures = browser.pictures()
+    assert negates(pictures, TOP, LEFT, (255, 0, 0))
+    assert negates(pictures, TOP, RIGHT, (0, 255, 0))
+    assert negates(pictures, BOTTOM, LEFT, (0, 0, 255))
+    assert negates(pictures, BOTTOM, RIGHT, (255, 255, 255))
+    # it plays: a column moves over the quarters
+    wait_until(lambda: np.abs(browser.pictures()[1] - pictures[1]).max() > 20)
+    browser.screenshot(tmp_path / "file.png")
+    assert browser.run("document.getElementById('notice').hidden")
+    assert browser.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("notes.mp4", "“notes.mp4” is not a video"),
+        ("sound.mp4", "“sound.mp4” has no picture"),
+        ("truncated.mp4", "The rest of this file cannot be played"),
+    ],
+)
+def test_a_file_that_cannot_be_played_is_explained_and_the_sample_goes_on(
+    browser: Browser,
+    page_server: Any,
+    tmp_path: Path,
+    truncated_video: Path,
+    name: str,
+    words: str,
+) -> None:
+    (tmp_path / "notes.mp4").write_text("No video at all.\n" * 50)
+    write_sound(tmp_path / "sound.mp4")
+    assert truncated_video == tmp_path / "truncated.mp4"
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    browser.choose_file(tmp_path / name)
+    browser.wait(f"document.getElementById('notice').innerText.includes({words!r})")
+    assert browser.run("document.documentElement.dataset.source") == "sample"
+    pressed = "document.querySelector('#sources [aria-pressed=true]').dataset.source"
+    assert browser.run(pressed) == "sample"
+    stream(browser)
+    assert is_negative(browser)
+    browser.screenshot(tmp_path / "unplayable.png")
+
+
+def test_a_shared_tab_streams_until_sharing_ends(page_server: Any, tmp_path: Path) -> None:
+    with closing(Browser(tmp_path / "profile", SHARED_TAB)) as browser:
+        browser.open(f"{page_server.url}/?prompt=negative")
+        stream(browser, 5)
+        tab = open_shared_tab(browser)
+        browser.choose("screen")
+        browser.wait("document.documentElement.dataset.source === 'screen'")
+
+        def shows_the_tab() -> bool:
+            pictures = browser.pictures()
+            return negates(pictures, TOP, LEFT, RED) and negates(pictures, BOTTOM, RIGHT, BLUE)
+
+        wait_until(shows_the_tab)
+        stream(browser)
+        assert not browser.run("document.hidden")  # else it would pause
+        browser.screenshot(tmp_path / "shared.png")
+        browser.call("Target.closeTarget", targetId=tab)
+        browser.wait("document.getElementById('notice').innerText.includes('sharing has ended')")
+        assert browser.run("document.documentElement.dataset.source") == "sample"
+        stream(browser)
+        assert is_negative(browser) and not shows_the_tab()
+        browser.screenshot(tmp_path / "ended.png")
+        assert browser.complaints == []
+
+
+def test_a_refused_screen_or_camera_is_explained_and_the_sample_goes_on(
+    page_server: Any, tmp_path: Path
+) -> None:
+    with closing(Browser(tmp_path / "profile", ALL_REFUSED)) as browser:
+        browser.open(f"{page_server.url}/?prompt=negative")
+        stream(browser, 5)
+        refused = {"screen": "Screen sharing was refused", "webcam": "The camera was refused"}
+        for source, words in refused.items():
+            browser.choose(source)
+            browser.wait(f"document.getElementById('notice').innerText.includes({words!r})")
+            assert browser.run("document.documentElement.dataset.source") == "sample"
+            stream(browser)
+            assert is_negative(browser)
+            browser.screenshot(tmp_path / f"{source}.png")
+        assert browser.complaints == []
 
 
 def test_a_preset_is_applied_and_marked(browser: Browser, page_server: Any) -> None:
