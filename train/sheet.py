@@ -10,7 +10,6 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
-from lsdjax.core.noise import with_events
 from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.pipeline import DecodedPair, draw_group
@@ -58,11 +57,10 @@ class SampleSheet:
 
             def denoise(x, level, size):
                 size = jnp.zeros_like(size)
-                history = 1 - examples.present
-                return model(x, level, size, inputs, previous, history, prompt).sample, level
+                told = (inputs, previous, 1 - examples.present, examples.events)
+                return model(x, level, size, *told, prompt).sample, level
 
-            noise = with_events(jax.random.normal(key, inputs.shape), examples.events)
-            sample, _ = solve(denoise, noise, levels)
+            sample, _ = solve(denoise, jax.random.normal(key, inputs.shape), levels)
             return examples.inputs, examples.targets, codec.decode(sample)
 
         self._draw = jax.jit(draw)

@@ -21,7 +21,7 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import Stage, TrainConfig
-from lsdjax.core.noise import CELL, with_events
+from lsdjax.core.events import CELL
 from lsdjax.data.examples import DevicePool, Examples, Taught
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
@@ -106,11 +106,12 @@ def make_train_step(
             lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
         )
         prompt = model.prompt(embedding)
-        noise = with_events(jax.random.normal(keys[4], targets.shape), examples.events)
+        noise = jax.random.normal(keys[4], targets.shape)
 
         def denoise(noisy, noise_level, previous, level):
             finest = jnp.zeros_like(noise_level)
-            return model(noisy, noise_level, finest, inputs, previous, level, prompt).sample
+            told = (inputs, previous, level, examples.events)
+            return model(noisy, noise_level, finest, *told, prompt).sample
 
         if stage.own_history and frames > 1:
             pure = jnp.ones((clips, frames))

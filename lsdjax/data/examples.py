@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsdjax.core.noise import event_noise
+from lsdjax.core.events import draw_events
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
 from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
 from lsdjax.data.synthetic import moving_shapes
@@ -36,7 +36,7 @@ class Examples(NamedTuple):
 
     inputs, targets, previous: (b, t, height, width, 3) in [-1, 1].
     present: (b, t), 1 where there is a previous output.
-    events: (b, t, height / 2, width / 2, 3), the normal numbers that the teacher drew from.
+    events: (b, t, height / 2, width / 2, 3), what the teacher drew from.
     """
 
     inputs: jax.Array
@@ -194,7 +194,7 @@ def make_examples(
     state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
-    events = event_noise(teacher_key, state.frame_index, t + 1, height, width)
+    events = draw_events(teacher_key, state.frame_index, t + 1, height, width)
     return join_streams(starts, 2 * inputs - 1, 2 * targets - 1, events)
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.core.errors import UserError
-from lsdjax.core.noise import event_noise
+from lsdjax.core.events import draw_events
 from lsdjax.data.examples import START_SHARE, Examples, join_streams
 from lsdjax.data.paired import PairedClip
 from lsdjax.data.video import fit_frame, open_source
@@ -50,10 +50,10 @@ class PairedWindows(NamedTuple):
         """Some windows begin a stream, the others join one; shape (b, t, height, width)."""
         b, t, height, width = shape
         assert self.inputs.shape == self.targets.shape == (b, t + 1, height, width, 3)
-        start_key, noise_key = jax.random.split(key)
+        start_key, event_key = jax.random.split(key)
         starts = jax.random.bernoulli(start_key, START_SHARE, (b,))
         inputs, targets = (jnp.asarray(side, jnp.float32) / 127.5 - 1 for side in self)
-        events = event_noise(noise_key, jnp.zeros((b,), jnp.int32), t + 1, height, width)
+        events = draw_events(event_key, jnp.zeros((b,), jnp.int32), t + 1, height, width)
         return join_streams(starts, inputs, targets, events)
 
 

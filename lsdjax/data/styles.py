@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsdjax.core.noise import event_noise
+from lsdjax.core.events import draw_events
 from lsdjax.data import filters, snow
 
 Kind = Literal["stateless", "stateful", "generative", "identity"]
@@ -114,15 +114,15 @@ def _canvas(name: str, step: Callable[[jax.Array, jax.Array], jax.Array]) -> Tea
 
 def _render_snow(frames, state, key):
     _, t, h, w, _ = frames.shape
-    noise = event_noise(key, state.frame_index, t, h, w)
+    events = draw_events(key, state.frame_index, t, h, w)
     indices = state.frame_index[None, :] + jnp.arange(t, dtype=jnp.int32)[:, None]
 
     def advance(flakes, frame):
-        noise, index = frame
-        flakes = snow.fall(flakes, noise, index == 0)
+        events, index = frame
+        flakes = snow.fall(flakes, events, index == 0)
         return flakes, flakes
 
-    flakes, fallen = jax.lax.scan(advance, state.canvas, (jnp.swapaxes(noise, 0, 1), indices))
+    flakes, fallen = jax.lax.scan(advance, state.canvas, (jnp.swapaxes(events, 0, 1), indices))
     centres = jnp.swapaxes(fallen, 0, 1).reshape(-1, h, w, len(snow.LAYERS))
     cover = snow.coverage(centres).reshape(*frames.shape[:4], 1)
     cooled = frames * filters.rgb(0.80, 0.84, 0.88) + filters.rgb(0.06, 0.09, 0.12)

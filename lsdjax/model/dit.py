@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lsdjax.codec.pixel import PixelCodec, depth_to_space, space_to_depth
+from lsdjax.core.events import CHANNELS
 from lsdjax.model.cache import KVCache, ages_at
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.layers import (
@@ -29,21 +30,17 @@ from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
 
 class Prompt(NamedTuple):
-    """All that depends on the prompt alone.
-
-    pooled (text_dim,); noise_gain (), see `CausalDiT.denoise`; mixed kernels, keys and values.
-    """
+    """All that depends on the prompt alone: pooled (text_dim,), mixed kernels, keys and values."""
 
     pooled: jax.Array
-    noise_gain: jax.Array
     kernels: dict[str, jax.Array]
     attention: tuple[PromptAttention, ...]
 
 
 class Observation(NamedTuple):
-    """All that depends on the input frame and the previous output.
+    """All that depends on the input frame, the previous output and the events.
 
-    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 1).
+    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 1 + events).
     """
 
     features: jax.Array
@@ -74,7 +71,7 @@ class CausalDiT(nnx.Module):
         def conv(inputs: int, outputs: int, size: int = 3) -> DynamicConv:
             return DynamicConv(inputs, outputs, size, config, rngs=rngs)
 
-        pixels = 2 * latent + 1
+        pixels = 2 * latent + 1 + CHANNELS
         self.convs = nnx.Dict(
             observe=conv(pixels, ch),
             base=conv(ch, ch),
@@ -100,7 +97,6 @@ class CausalDiT(nnx.Module):
         self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_out = Linear(config.text_dim, config.text_dim, rngs=rngs, init=zeros)
-        self.noise_gain = Linear(config.text_dim, 1, rngs=rngs, init=zeros)
         self.skip_gain = Linear(config.text_dim, 2 * latent, rngs=rngs, init=zeros)
         self.tokens_in = Linear(16 * wide, config.dim, rngs=rngs)
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
@@ -116,22 +112,27 @@ class CausalDiT(nnx.Module):
         attention = tuple(
             block.prompt_attention(embedding.words, embedding.mask) for block in self.blocks
         )
-        gain = self.noise_gain(embedding.pooled[None])[0, 0]
-        return Prompt(embedding.pooled, gain, kernels, attention)
+        return Prompt(embedding.pooled, kernels, attention)
 
     def observe(
-        self, inputs: jax.Array, previous: jax.Array, previous_level: jax.Array, prompt: Prompt
+        self,
+        inputs: jax.Array,
+        previous: jax.Array,
+        previous_level: jax.Array,
+        events: jax.Array,
+        prompt: Prompt,
     ) -> Observation:
-        """Once a frame: features of the input frame and of the previous output.
+        """Once a frame: features of the input frame, of the previous output and of the events.
 
-        inputs and previous (b, t, h, w, ch); previous_level (b, t) is the noise level of
-        `previous`, 1 where there is none (it is then multiplied away). Otherwise `previous` is
-        scaled back: a picture that adds to its own past must not fade with the declared level.
+        inputs and previous (b, t, h, w, ch); events (b, t, h, w, CHANNELS), see
+        `lsdjax.core.events`; previous_level (b, t) is the noise level of `previous`, 1 where there
+        is none (it is then multiplied away). Otherwise `previous` is scaled back: a picture that
+        adds to its own past must not fade with the declared level.
         """
         known = 1 - previous_level[..., None, None, None]
         previous = jnp.where(known > 0, previous / jnp.maximum(known, 0.5), 0.0)
         flag = jnp.broadcast_to(known, (*inputs.shape[:-1], 1))
-        pixels = jnp.concatenate([inputs, previous, flag], axis=-1)
+        pixels = jnp.concatenate([inputs, previous, flag, events.astype(inputs.dtype)], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
         features = self.films["observe"](self._conv("observe", pixels, prompt), pooled)
         return Observation(features, self._conv("base", features, prompt), pixels)
@@ -148,13 +149,11 @@ class CausalDiT(nnx.Module):
         """Once a denoising step: the clean frames that `noisy` (b, t, h, w, ch) came from.
 
         noise_level and step_size (b, t) in [0, 1]; one context a block. The noisy frame enters
-        multiplied by 1 - s + gain * s: pure noise tells nothing of a sample that is a function of
-        the input, so the best prediction ignores it and the network need not learn to. The gain is
-        the prompt's, 0 at first, and opens where samples do depend on their noise, as snow does.
+        multiplied by 1 - s: pure noise tells nothing of the sample, so the best prediction ignores
+        it, and the network need not learn to.
         """
         condition = self._condition(noise_level, step_size, prompt)
-        gate = 1 - noise_level + prompt.noise_gain * noise_level
-        noisy = noisy * gate[:, :, None, None, None].astype(noisy.dtype)
+        noisy = noisy * (1 - noise_level)[:, :, None, None, None].astype(noisy.dtype)
         fine = self._conv("stem", noisy, prompt) + observation.base
         fine = self.films["stem"](fine, condition)
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)
@@ -179,10 +178,11 @@ class CausalDiT(nnx.Module):
         inputs: jax.Array,
         previous: jax.Array,
         previous_level: jax.Array,
+        events: jax.Array,
         prompt: Prompt,
     ) -> Prediction:
         """A whole sequence at once, block-causal: what training differentiates."""
-        observation = self.observe(inputs, previous, previous_level, prompt)
+        observation = self.observe(inputs, previous, previous_level, events, prompt)
         context = sequence_context(noisy.shape[1], self.config)
         return self.denoise(noisy, noise_level, step_size, observation, prompt, context)
 

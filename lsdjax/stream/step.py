@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from lsdjax.codec import PixelCodec
-from lsdjax.core.noise import event_noise, with_events
+from lsdjax.core.events import draw_events
 from lsdjax.diffusion.schedule import add_noise, step_levels
 from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import write
@@ -39,7 +39,8 @@ def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
 
     The keys and values that the last denoising step computed are the ones that later frames see:
     training draws a noise level for every frame of the context, so no extra clean pass is needed.
-    The noise of frame i is a function of the key and of i, so a stream can be replayed.
+    The noise and the events of frame i are functions of the key and of i, so a stream can be
+    replayed.
     """
     graph, codec = model_graph(config), PixelCodec()
     levels = step_levels(steps, config.noise_shift)
@@ -52,7 +53,8 @@ def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
         history = jnp.where(index == 0, 1.0, config.history_level)[None, None]
         smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
         previous = add_noise(state.previous, smear, history)
-        observation = model.observe(inputs, previous, history, prompt)
+        events = draw_events(key, index[None], 1, config.height, config.width)
+        observation = model.observe(inputs, previous, history, events, prompt)
         context = cached_context(state.cache, config)
 
         def denoise(x, noise_level, step_size):
@@ -60,8 +62,7 @@ def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
             out = model.denoise(x, noise_level, finest, observation, prompt, context)
             return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
 
-        events = event_noise(key, index[None], 1, config.height, config.width)
-        noise = with_events(jax.random.normal(noise_key, inputs.shape, inputs.dtype), events)
+        noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
         sample, (keys, values) = solve(denoise, noise, levels)
         sample = jnp.clip(sample, -1.0, 1.0)
         cache = write(state.cache, keys, values, config.sinks)

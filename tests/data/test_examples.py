@@ -145,6 +145,6 @@ def test_snow_falls_from_its_events_and_from_the_frame_before(draw) -> None:
     now, before = (red[name][joined, 0] > 0.97 for name in ("targets", "previous"))
     assert before.mean() > 0.002
     for layer in snow.LAYERS:  # each opaque pixel was an opaque one, one velocity away
-        shifted = np.roll(before, (layer.down, layer.right), axis=(1, 2))
+        shifted = np.roll(before, snow.velocity(layer, SHAPE[2]), axis=(1, 2))
         now &= ~shifted
     assert not now[:, 8:, 8:].any()

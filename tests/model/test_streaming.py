@@ -38,14 +38,14 @@ def compiled(sinks: int) -> tuple[Any, Any, Callable, Callable, Callable]:
         return model.prompt(model.embed(ids))
 
     @jax.jit
-    def forward(params, noisy, levels, sizes, inputs, previous, history, prompt):
+    def forward(params, noisy, levels, sizes, inputs, previous, history, events, prompt):
         model = nnx.merge(graph, params)
-        return model(noisy, levels, sizes, inputs, previous, history, prompt).sample
+        return model(noisy, levels, sizes, inputs, previous, history, events, prompt).sample
 
     @jax.jit
-    def one_frame(params, cache, noisy, levels, sizes, inputs, previous, history, prompt):
+    def one_frame(params, cache, noisy, levels, sizes, inputs, previous, history, events, prompt):
         model = nnx.merge(graph, params)
-        observation = model.observe(inputs, previous, history, prompt)
+        observation = model.observe(inputs, previous, history, events, prompt)
         context = cached_context(cache, config)
         out = model.denoise(noisy, levels, sizes, observation, prompt, context)
         return write(cache, out.keys[:, :, 0], out.values[:, :, 0], config.sinks), out.sample
@@ -59,7 +59,8 @@ def draw(frames: int, config: ModelConfig) -> list[np.ndarray]:
     pictures = (1, frames, config.height // 2, config.width // 2, 12)
     noisy, inputs, previous = (rng.standard_normal(pictures, np.float32) for _ in range(3))
     levels, sizes, history = (rng.random((1, frames), np.float32) for _ in range(3))
-    return [noisy, levels, sizes, inputs, previous, history]
+    events = (rng.random((*pictures[:-1], 3)) < 0.1).astype(np.float32)
+    return [noisy, levels, sizes, inputs, previous, history, events]
 
 
 @pytest.mark.parametrize(("sinks", "start"), [(0, 0), (1, 0), (2, 0), (0, 10_000_000)])

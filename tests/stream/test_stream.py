@@ -11,6 +11,7 @@ from flax import nnx
 from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoint
 from lsdjax.codec import PixelCodec
 from lsdjax.core.errors import UserError
+from lsdjax.core.events import draw_events
 from lsdjax.diffusion.schedule import add_noise, step_levels, velocity_from_sample
 from lsdjax.model.cache import init_cache, write
 from lsdjax.model.config import ModelConfig
@@ -105,7 +106,8 @@ def test_step_equals_a_plain_loop(streamer: Streamer, checkpoint: Checkpoint) ->
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
         history = jnp.where(index > 0, CONFIG.history_level, 1.0).reshape(1, 1)
         told = add_noise(previous, jax.random.normal(keys[1], inputs.shape), history)
-        observation = model.observe(inputs, told, history, prompt)
+        events = draw_events(jax.random.key(seed), index[None], 1, CONFIG.height, CONFIG.width)
+        observation = model.observe(inputs, told, history, events, prompt)
         context = cached_context(cache, CONFIG)
         x, out = jax.random.normal(keys[0], inputs.shape), None
         for level, following in steps:
