@@ -21,7 +21,7 @@ LIVE_128 = TrainConfig(
         Stage("text", steps=200, groups=0, prompts=192, learning_rate=(2e-3, 2e-3), warmup=50),
         Stage(
             "crops",
-            steps=3300,
+            steps=2500,
             groups=9,
             prompts=32,
             crop=64,
@@ -31,7 +31,7 @@ LIVE_128 = TrainConfig(
         ),
         Stage(
             "sequence",
-            steps=200,
+            steps=120,
             groups=6,
             clips=1,
             frames=5,

@@ -144,7 +144,8 @@ def test_snow_falls_from_its_events_and_from_the_frame_before(draw) -> None:
         np.testing.assert_allclose(red["targets"][i, 0], wanted, atol=1e-4)
     now, before = (red[name][joined, 0] > 0.97 for name in ("targets", "previous"))
     assert before.mean() > 0.002
-    for layer in snow.LAYERS:  # each opaque pixel was an opaque one, one velocity away
-        shifted = np.roll(before, snow.velocity(layer, SHAPE[2]), axis=(1, 2))
-        now &= ~shifted
-    assert not now[:, 8:, 8:].any()
+    now, explained = now[:, 8:, 8:], np.zeros_like(now)
+    for layer in snow.LAYERS:  # an opaque pixel was an opaque one before, one velocity away
+        explained |= np.roll(before, snow.velocity(layer, SHAPE[2]), axis=(1, 2))
+    # But for the few where flakes of two layers have just met.
+    assert now.any() and (now & ~explained[:, 8:, 8:]).sum() < 0.1 * now.sum()
