@@ -27,7 +27,9 @@ class Stage:
         pure_share: share of the frames at pure noise.
         history_max_level: history augmentation noises the previous output to U[0, this].
         history_drop: how often the previous output is withheld.
-        own_history: share of the clips of a sequence that see the model's own previous pictures.
+        own_history: share of the clips of a sequence that see the model's own previous pictures,
+            of a rollout up to `own_depth` frames deep.
+        again: styles that have a further turn, one for each time that they are named.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Stage:
     history_max_level: float = 0.2
     history_drop: float = 0.0
     own_history: float = 0.0
+    own_depth: int = 1
+    again: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "clips", "frames", "prompts"):

@@ -32,12 +32,13 @@ logger = logging.getLogger(__name__)
 def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
     """The prompts of one step; a pure function of the seed and the step, so a resumed run agrees.
 
-    Styles are dealt without repetition before any comes again.
+    Styles are dealt without repetition before any comes again, but for those of `again`.
     """
     stage = config.stages[config.stage_at(step)[0]]
     rng = np.random.default_rng([config.seed, step])
-    rounds = stage.groups // len(NAMES) + 1
-    styles = np.concatenate([rng.permutation(len(NAMES)) for _ in range(rounds)])[: stage.groups]
+    deck = np.array([*range(len(NAMES)), *(NAMES.index(name) for name in stage.again)])
+    rounds = stage.groups // len(deck) + 1
+    styles = np.concatenate([rng.permutation(deck) for _ in range(rounds)])[: stage.groups]
     text_styles = rng.integers(len(NAMES), size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:

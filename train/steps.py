@@ -120,6 +120,7 @@ def make_train_step(
                 lambda told: denoise(noise, pure, told, 1 - examples.present),
                 previous,
                 share=stage.own_history,
+                depth=stage.own_depth,
             )
         previous, level = noisy_history(
             keys[1],

@@ -31,15 +31,19 @@ def own_history(
     previous: jax.Array,
     *,
     share: float,
+    depth: int,
 ) -> jax.Array:
     """Put the model's own pictures in the place of the teacher's, in a `share` of the clips.
 
     What a model shows of frame i is what it is told before frame i + 1, so that it meets its own
-    errors while a target says what they should have been (Self-Forcing's self-rollout, one frame
-    deep and for all frames at once). `predict` maps previous outputs (b, t, ...) to samples of the
-    same shape; no gradient passes through it. Each clip's first frame keeps what it had.
+    errors while a target says what they should have been (Self-Forcing's self-rollout, for all
+    frames at once): after `depth` rounds, frame i stands on a rollout of min(i, depth) frames.
+    `predict` maps previous outputs (b, t, ...) to samples of the same shape; no gradient passes
+    through it. Each clip's first frame keeps what it had.
     """
-    own = jnp.clip(jax.lax.stop_gradient(predict(previous)), -1.0, 1.0)
-    shifted = jnp.concatenate([previous[:, :1], own[:, :-1]], axis=1)
+    told = previous
+    for _ in range(depth):
+        own = jnp.clip(jax.lax.stop_gradient(predict(told)), -1.0, 1.0)
+        told = jnp.concatenate([previous[:, :1], own[:, :-1]], axis=1)
     chosen = jax.random.bernoulli(key, share, previous.shape[:1])
-    return jnp.where(chosen.reshape(-1, *[1] * (previous.ndim - 1)), shifted, previous)
+    return jnp.where(chosen.reshape(-1, *[1] * (previous.ndim - 1)), told, previous)

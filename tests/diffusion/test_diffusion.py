@@ -138,7 +138,7 @@ def test_own_history_is_the_prediction_of_the_frame_before() -> None:
 
     def own(scale: jax.Array) -> jax.Array:
         key = jax.random.key(1)
-        return own_history(key, lambda told: scale * told + 9, previous, share=0.25)
+        return own_history(key, lambda told: scale * told + 9, previous, share=0.25, depth=1)
 
     scale = jnp.asarray(0.1)
     assert float(jax.grad(lambda x: own(x).sum())(scale)) == 0.0  # the past is given
@@ -147,3 +147,11 @@ def test_own_history_is_the_prediction_of_the_frame_before() -> None:
     changed = (result != previous).any(axis=(1, 2))
     assert 0.15 < changed.mean() < 0.35
     np.testing.assert_array_equal(result[changed, 1:], 1.0)  # clipped to the range of pictures
+
+
+def test_own_history_goes_as_deep_as_it_is_told() -> None:
+    previous = jnp.zeros((1, 5, 2))
+    key, count = jax.random.key(0), lambda told: told + 0.1  # shows how many frames came before
+    for depth in (1, 2, 4):
+        told = own_history(key, count, previous, share=1.0, depth=depth)
+        np.testing.assert_allclose(told[0, :, 0], 0.1 * np.minimum(np.arange(5), depth), atol=1e-6)

@@ -56,6 +56,13 @@ def test_styles_are_dealt_without_repetition(groups: int) -> None:
         assert len(styles) == groups and times.max() - times.min() <= 1
 
 
+def test_a_style_named_again_has_more_turns() -> None:
+    stage = Stage("hard", steps=1, groups=len(NAMES) + 2, again=("snow", "snow"))
+    styles = loop.draw_prompts(dataclasses.replace(TINY, stages=(stage,)), 0).styles
+    times = np.bincount(styles, minlength=len(NAMES))
+    assert times[NAMES.index("snow")] == 3 and times.sum() == len(NAMES) + 2
+
+
 def test_a_stage_without_groups_draws_prompts_alone() -> None:
     batch = loop.draw_prompts(CONFIG, 0)
     assert batch.prompts.shape == (0, MAX_WORDS, MAX_NGRAMS)
