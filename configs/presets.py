@@ -54,6 +54,54 @@ LIVE_128 = TrainConfig(
     holdout=HOLDOUT,
 )
 
+LIVE_128_FINISH = TrainConfig(
+    model=LIVE_128.model,
+    stages=(
+        Stage(
+            "crops",
+            steps=1300,
+            groups=9,
+            prompts=32,
+            crop=64,
+            learning_rate=(1e-3, 4e-4),
+            warmup=100,
+            pure_share=0.65,
+            fade=0.7,
+            again=("snow", "fill_mask"),
+        ),
+        Stage(
+            "rollout",
+            steps=1400,
+            groups=9,
+            clips=1,
+            frames=4,
+            prompts=32,
+            crop=64,
+            learning_rate=(4e-4, 1e-4),
+            pure_share=0.65,
+            fade=0.5,
+            own_history=0.5,
+            own_depth=2,
+            again=("snow", "fill_mask"),
+        ),
+        Stage(
+            "sequence",
+            steps=200,
+            clips=1,
+            frames=5,
+            prompts=32,
+            learning_rate=(1e-4, 1e-5),
+            fade=0.5,
+            own_history=0.5,
+            own_depth=2,
+            again=("snow", "fill_mask"),
+        ),
+    ),
+    seed=1,
+    holdout=HOLDOUT,
+)
+"""To go on from a checkpoint of `LIVE_128` (`--init`): its past is kept from fading."""
+
 TINY = TrainConfig(
     model=ModelConfig(
         height=32,
@@ -76,7 +124,11 @@ TINY = TrainConfig(
     sample_every=20,
 )
 
-PRESETS: dict[str, TrainConfig] = {"live-128": LIVE_128, "tiny": TINY}
+PRESETS: dict[str, TrainConfig] = {
+    "live-128": LIVE_128,
+    "live-128-finish": LIVE_128_FINISH,
+    "tiny": TINY,
+}
 
 
 def preset(name: str) -> TrainConfig:

@@ -27,6 +27,7 @@ class Stage:
         pure_share: share of the frames at pure noise.
         history_max_level: history augmentation noises the previous output to U[0, this].
         history_drop: how often the previous output is withheld.
+        fade: share of the clips whose previous output has faded, in styles that must not fade.
         own_history: share of the clips of a sequence that see the model's own previous pictures,
             of a rollout up to `own_depth` frames deep.
         again: styles that have a further turn, one for each time that they are named.
@@ -45,6 +46,7 @@ class Stage:
     pure_share: float = 0.5
     history_max_level: float = 0.2
     history_drop: float = 0.0
+    fade: float = 0.0
     own_history: float = 0.0
     own_depth: int = 1
     again: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from lsdjax.core.events import CELL
 from lsdjax.data.examples import DevicePool, Examples, Taught
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import noisy_history, own_history
+from lsdjax.diffusion.history import faded_history, noisy_history, own_history
 from lsdjax.model.dit import model_graph
 from lsdjax.train.state import Graph, TrainState, optimizer
 
@@ -77,9 +77,9 @@ def crop(examples: Examples, size: tuple[int, int]) -> Examples:
     flake of a crop can be explained.
     """
     height, width = size
-    inputs, targets, previous = (part[:, :, :height, :width] for part in examples[:3])
+    pictures = (part[:, :, :height, :width] for part in examples[:4])
     events = examples.events[:, :, : height // CELL, : width // CELL]
-    return Examples(inputs, targets, previous, examples.present, events)
+    return Examples(*pictures, examples.present, events)
 
 
 def make_train_step(
@@ -95,11 +95,9 @@ def make_train_step(
     root = jax.random.key(config.seed)
 
     def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
-        keys = jax.random.split(key, 6)
+        keys = jax.random.split(key, 7)
         examples = crop(source.examples(keys[0], shape), side)
-        inputs, targets, previous = (
-            codec.encode(part) for part in (examples.inputs, examples.targets, examples.previous)
-        )
+        inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(picture_graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
         embedding = jax.tree.map(
@@ -113,6 +111,7 @@ def make_train_step(
             told = (inputs, previous, level, examples.events)
             return model(noisy, noise_level, finest, *told, prompt).sample
 
+        previous = faded_history(keys[6], previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
             pure = jnp.ones((clips, frames))
             previous = own_history(

@@ -20,6 +20,7 @@ SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
 
 _STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
+_LASTING = np.array([teacher.lasting for teacher in TEACHERS])
 
 
 class DevicePool(NamedTuple):
@@ -35,6 +36,8 @@ class Examples(NamedTuple):
     """One style's clips.
 
     inputs, targets, previous: (b, t, height, width, 3) in [-1, 1].
+    faint: as `previous`, what it fades to where a model loses hold of its past; `previous` itself
+        where fading is no error.
     present: (b, t), 1 where there is a previous output.
     events: (b, t, height / 2, width / 2, 3), what the teacher drew from.
     """
@@ -42,6 +45,7 @@ class Examples(NamedTuple):
     inputs: jax.Array
     targets: jax.Array
     previous: jax.Array
+    faint: jax.Array
     present: jax.Array
     events: jax.Array
 
@@ -195,29 +199,39 @@ def make_examples(
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
     events = draw_events(teacher_key, state.frame_index, t + 1, height, width)
-    return join_streams(starts, 2 * inputs - 1, 2 * targets - 1, events)
+    inputs, targets = 2 * inputs - 1, 2 * targets - 1
+    faint = jnp.where(jnp.asarray(_LASTING)[style], inputs, targets)
+    return join_streams(starts, inputs, targets, faint, events)
 
 
 def join_streams(
-    starts: jax.Array, inputs: jax.Array, targets: jax.Array, events: jax.Array
+    starts: jax.Array,
+    inputs: jax.Array,
+    targets: jax.Array,
+    faint: jax.Array,
+    events: jax.Array,
 ) -> Examples:
     """Examples of t frames from t + 1 frames.
 
     Where a stream starts, the first t of them; elsewhere the last t, with what came before them.
-    Shapes: starts (b,); inputs, targets (b, t + 1, height, width, 3) in [-1, 1], events as
-    in `Examples`.
+    Shapes: starts (b,); inputs, targets, faint (b, t + 1, height, width, 3) in [-1, 1], events as
+    in `Examples`. faint: what each target fades to.
     """
     b, t = targets.shape[0], targets.shape[1] - 1
 
     def choose(at_start: jax.Array, joined: jax.Array) -> jax.Array:
         return jnp.where(starts.reshape(b, *[1] * (at_start.ndim - 1)), at_start, joined)
 
-    blank = jnp.zeros_like(targets[:, :1])
+    def before(frames: jax.Array) -> jax.Array:
+        blank = jnp.zeros_like(frames[:, :1])
+        return choose(jnp.concatenate([blank, frames[:, :-2]], axis=1), frames[:, :-1])
+
     first = jnp.concatenate([jnp.zeros((b, 1)), jnp.ones((b, t - 1))], axis=1)
     return Examples(
         inputs=choose(inputs[:, :-1], inputs[:, 1:]),
         targets=choose(targets[:, :-1], targets[:, 1:]),
-        previous=choose(jnp.concatenate([blank, targets[:, :-2]], axis=1), targets[:, :-1]),
+        previous=before(targets),
+        faint=before(faint),
         present=choose(first, jnp.ones((b, t))),
         events=choose(events[:, :-1], events[:, 1:]),
     )

@@ -54,11 +54,15 @@ class Teacher:
     render takes frames f32 (b, t, h, w, 3) in [0, 1] with h and w multiples of 16, the state, and a
     typed key that stays the same for a whole stream. It returns inputs (what a model sees), targets
     (what it should show), both shaped like frames, and the state after the last frame.
+
+    lasting: what it remembers is there or not, so a past that has faded is an error to be mended;
+    elsewhere fading is part of the look.
     """
 
     name: str
     kind: Kind
     render: Render
+    lasting: bool = False
 
 
 def init_state(b: int, h: int, w: int) -> TeacherState:
@@ -209,7 +213,7 @@ TEACHERS: tuple[Teacher, ...] = (
     _stateless("comic_halftone", filters.comic_halftone),
     _stateless("night_vision", filters.night_vision),
     _stateless("negative", filters.negative),
-    Teacher("snow", "stateful", _render_snow),
+    Teacher("snow", "stateful", _render_snow, lasting=True),
     _canvas("motion_trails", _trail_step),
     _canvas("long_exposure", _exposure_step),
     _generative("colourise", _drop_colour),

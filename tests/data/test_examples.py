@@ -149,3 +149,12 @@ def test_snow_falls_from_its_events_and_from_the_frame_before(draw) -> None:
         explained |= np.roll(before, snow.velocity(layer, SHAPE[2]), axis=(1, 2))
     # But for the few where flakes of two layers have just met.
     assert now.any() and (now & ~explained[:, 8:, 8:]).sum() < 0.1 * now.sum()
+
+
+@pytest.mark.parametrize("name", ["snow", "motion_trails"])
+def test_only_what_should_last_may_fade(draw, name: str) -> None:
+    examples = draw(name)
+    if name == "snow":  # fades to what fell into the camera
+        np.testing.assert_array_equal(examples.faint[:, 1:], examples.inputs[:, :-1])
+    else:
+        np.testing.assert_array_equal(examples.faint, examples.previous)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import noisy_history, own_history
+from lsdjax.diffusion.history import FADED, PATCH, faded_history, noisy_history, own_history
 from lsdjax.diffusion.schedule import (
     add_noise,
     expand,
@@ -131,6 +131,21 @@ def test_history_declares_what_it_did() -> None:
     measured = np.std(noisy[:, 1:], axis=-1)
     np.testing.assert_allclose(measured, rest, atol=0.35)
     assert np.corrcoef(measured.ravel(), rest.ravel())[0, 1] > 0.95
+
+
+def test_faded_history_fades_patches_of_some_clips() -> None:
+    previous, faint = np.ones((400, 2, 8, 12, 3), np.float32), np.zeros((400, 2, 8, 12, 3))
+    fade = jax.jit(functools.partial(faded_history, share=0.25))
+    result = np.asarray(fade(jax.random.key(0), previous, faint.astype(np.float32)))
+    chosen = (result != 1).any(axis=(1, 2, 3, 4))
+    assert 0.15 < chosen.mean() < 0.35
+    patches = result[chosen].reshape(-1, 2, 8 // PATCH, PATCH, 12 // PATCH, PATCH, 3)
+    assert (np.ptp(patches, axis=(3, 5, 6)) == 0).all()  # alike inside a patch, not between them
+    gains = patches[:, :, :, 0, :, 0, 0]
+    assert gains.std(axis=(1, 2, 3)).min() > 0
+    assert FADED <= gains.min() < FADED + 0.05 and 0.95 < gains.max() <= 1
+    same = fade(jax.random.key(0), previous, previous)  # a past that fades to itself
+    np.testing.assert_array_equal(same, previous)
 
 
 def test_own_history_is_the_prediction_of_the_frame_before() -> None:

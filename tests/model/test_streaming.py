@@ -76,7 +76,8 @@ def test_cached_stream_equals_full_causal_forward(sinks: int, start: int, random
     for i in range(FRAMES):
         parts = (x[:, i : i + 1] for x in sequence)
         cache, sample = one_frame(params, cache, *parts, prompt)
-        np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5, rtol=1e-5)
+        scale = np.abs(full[:, i]).max()  # sums of terms as large as this round differently
+        np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5 * scale, rtol=1e-5)
 
 
 def test_a_frame_sees_the_past_and_not_the_future(random_like) -> None:
