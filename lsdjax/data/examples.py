@@ -16,10 +16,19 @@ from lsdjax.data.synthetic import moving_shapes
 
 BURN_IN = 10
 START_SHARE = 0.35
+GENERATIVE_START_SHARE = 0.9
+"""A past that is the truth would give the answer away, and no stream has one."""
 SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
 
 _STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
+_START_SHARE = np.array(
+    [
+        GENERATIVE_START_SHARE if teacher.kind == "generative" else START_SHARE
+        for teacher in TEACHERS
+    ],
+    np.float32,
+)
 _LASTING = np.array([teacher.lasting for teacher in TEACHERS])
 
 
@@ -174,7 +183,7 @@ def make_examples(
     """
     b, t, height, width = shape
     start_key, window_key, teacher_key = jax.random.split(key, 3)
-    starts = jax.random.bernoulli(start_key, START_SHARE, (b,))
+    starts = jax.random.bernoulli(start_key, jnp.asarray(_START_SHARE)[style], (b,))
     window_keys = jax.random.split(window_key, b)
 
     times = jnp.arange(-BURN_IN, t + 1, dtype=jnp.int32)
