@@ -140,6 +140,12 @@ class Front:
                 self._on_ready(event)
             case "warning":
                 self._say(f"warning: {event['message']}")
+            case "repair":
+                self._metrics.repairs.labels(event["reason"]).inc()
+                self._say(
+                    f"seat {event['seat']}: repaired before frame {event['frame_index']}: "
+                    f"{event['reason']} {event['value']:.3g}, limit {event['limit']:.3g}"
+                )
             case "failed":
                 if event["user"]:
                     self._failure = UserError(event["message"])

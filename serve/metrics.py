@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from lsdjax.serve.protocol import DROP_REASONS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REPAIR_REASONS = ("cache", "previous", "colour", "sharpness")
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1, 2.5)  # fmt: skip # noqa: E501
 
 
@@ -31,6 +32,7 @@ class Metrics:
         self.stage = histogram("lsd_stage_seconds", "Time spent in a stage.", "stage")
         self.age = histogram("lsd_frame_age_seconds", "From receipt to send.")
         self.deadline_misses = counter("lsd_deadline_misses_total", "Frames sent after deadline.")
+        self.repairs = counter("lsd_repairs_total", "Repairs of running streams.", "reason")
         self.sessions = gauge("lsd_sessions", "Sessions by state.", "state")
         self.rejected = counter("lsd_sessions_rejected_total", "Sessions refused.", "reason")
         self.closes = counter("lsd_ws_closes_total", "WebSocket connections closed.", "code")
@@ -40,6 +42,8 @@ class Metrics:
         build.labels(version, platform.python_version()).set(1)
         for reason in DROP_REASONS:
             self.dropped.labels(reason)
+        for reason in REPAIR_REASONS:
+            self.repairs.labels(reason)
         self.sessions.labels("active").set(0)
 
     def text(self) -> bytes:

@@ -27,10 +27,14 @@ _ENCODE_S = 0.002  # what the front still has to do after a step, for the deadli
 
 
 class StreamLike(Protocol):
-    """A session's stream, as `lsdjax.stream.session.Stream` is one."""
+    """A session's stream, as `lsdjax.stream.session.Stream` is one.
+
+    events: its repairs, see `lsdjax.stream.controllers.RepairEvent`; whoever reads takes them.
+    """
 
     prompt: str
     seed: int
+    events: deque[Any]
 
     @property
     def strength(self) -> float: ...
@@ -241,9 +245,22 @@ class StepLoop:
             queue_s=job.picked_s - job.received_s,
             step_s=step_s,
         )
+        self._tell_repairs(job.seat, self._seats[job.seat].stream)
         if self._streamer.trace_count != self._traces:
             self._traces = self._streamer.trace_count
             self._send(event="warning", message="the stream step was traced again after warm-up")
+
+    def _tell_repairs(self, seat: int, stream: StreamLike) -> None:
+        while stream.events:
+            repair = stream.events.popleft()
+            self._send(
+                event="repair",
+                seat=seat,
+                frame_index=repair.frame_index,
+                reason=repair.reason,
+                value=repair.value,
+                limit=repair.limit,
+            )
 
     def _drop(self, job: _Job, reason: str) -> None:
         self._send(event="drop", seat=job.seat, slot=job.slot, reason=reason)

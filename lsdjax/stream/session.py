@@ -1,5 +1,6 @@
 """Streams for a host program: load once, compile once, then frames in and frames out."""
 
+from collections import deque
 from collections.abc import Callable
 
 import jax
@@ -9,11 +10,17 @@ from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
+from lsdjax.stream.controllers import Controller, RepairEvent
+from lsdjax.stream.scorer import Health
 from lsdjax.stream.state import init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
 
 MAX_STEPS = 64
+_LAG_FRAMES = 2
+"""A step's health is read so many frames later: by then it is there, so nothing waits for it, and
+what follows from it does not depend on how fast the machine is."""
+_EVENTS = 256
 
 
 class Streamer:
@@ -22,9 +29,12 @@ class Streamer:
     Attributes:
         size: (height, width) of the frames.
         steps: denoising steps a frame.
+        repair: whether streams watch and mend themselves; pictures of a healthy one are the same.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, steps: int | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, steps: int | None = None, repair: bool = True
+    ) -> None:
         """Raises UserError where `steps` is not in 1..64."""
         steps = checkpoint.config.steps if steps is None else steps
         if not 1 <= steps <= MAX_STEPS:
@@ -32,9 +42,10 @@ class Streamer:
         self.checkpoint = checkpoint
         self.size = (checkpoint.config.height, checkpoint.config.width)
         self.steps = steps
+        self.repair = repair
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
-        self._step = make_stream_step(checkpoint.config, steps)
+        self._step = make_stream_step(checkpoint.config, steps, repair=repair)
 
     @property
     def trace_count(self) -> int:
@@ -67,7 +78,12 @@ class Streamer:
 
 
 class Stream:
-    """One stream: its history, its prompt, its seed."""
+    """One stream: its history, its prompt, its seed.
+
+    Attributes:
+        events: what was repaired, oldest first, at most the latest 256; take them with `popleft`.
+            What broke is reported two frames after it was mended.
+    """
 
     def __init__(self, streamer: Streamer, prompt: str, *, seed: int, strength: float) -> None:
         self._streamer = streamer
@@ -78,6 +94,10 @@ class Stream:
         self._key = jax.random.key(seed)
         self.strength = strength
         self.frame_index = 0
+        self.events: deque[RepairEvent] = deque(maxlen=_EVENTS)
+        self._controller = Controller()
+        self._unread: deque[tuple[int, Controller, Health]] = deque()
+        self._anchor = False
 
     @property
     def strength(self) -> float:
@@ -101,11 +121,38 @@ class Stream:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
             )
-        self._state, picture = self._streamer._step(
-            self._streamer._params, self._state, frame, self._encoded, self._strength, self._key
+        if len(self._unread) == _LAG_FRAMES:
+            self._read_health()
+        self._state, picture, health = self._streamer._step(
+            self._streamer._params,
+            self._state,
+            frame,
+            self._encoded,
+            self._strength,
+            self._key,
+            np.bool_(self._anchor),
         )
+        self._anchor = False
+        if health is not None:
+            self._unread.append((self.frame_index, self._controller, health))
         self.frame_index += 1
         return picture
+
+    def _read_health(self) -> None:
+        """Report what the oldest unread step mended; make the next frame anew if it drifted."""
+        index, controller, health = self._unread.popleft()
+        broken, lost, looks = jax.device_get(health)
+        if broken:
+            self.events.append(RepairEvent(index, "cache", float(broken), 0.0))
+        if lost:
+            self.events.append(RepairEvent(index, "previous", 1.0, 0.0))
+        if controller is not self._controller:
+            return  # the frame is of a past that was dropped
+        drift = controller.judge(self.frame_index, looks)
+        if drift is not None:
+            self.events.append(drift)
+            self._controller = Controller()
+            self._anchor = True
 
     def set_prompt(self, prompt: str) -> None:
         """Follow another prompt from the next frame on.
@@ -130,3 +177,4 @@ class Stream:
     def _forget(self) -> None:
         cache = clear(self._state.cache)
         self._state = self._state._replace(cache=cache)
+        self._controller = Controller()

@@ -14,12 +14,14 @@ from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import write
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import Prompt, cached_context, model_graph
-from lsdjax.stream.state import StreamState
+from lsdjax.stream.scorer import Health, describe, mend, seal_picture, seal_slot
+from lsdjax.stream.state import Seal, StreamState
 
-# (params, state, frame uint8 (height, width, 3), prompt, strength (), key)
-#   -> (state, frame uint8 (height, width, 3))
+# (params, state, frame uint8 (height, width, 3), prompt, strength (), key, anchor () bool)
+#   -> (state, frame uint8 (height, width, 3), health, None without repair)
 StreamStep = Callable[
-    [dict, StreamState, ArrayLike, Prompt, ArrayLike, jax.Array], tuple[StreamState, jax.Array]
+    [dict, StreamState, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
+    tuple[StreamState, jax.Array, Health | None],
 ]
 
 
@@ -34,23 +36,30 @@ def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prom
     return jax.jit(encode)
 
 
-def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
+def make_stream_step(config: ModelConfig, steps: int, *, repair: bool) -> StreamStep:
     """The jitted step with `steps` denoising steps a frame; donates the state.
 
     The keys and values that the last denoising step computed are the ones that later frames see:
     training draws a noise level for every frame of the context, so no extra clean pass is needed.
     The noise and the events of frame i are functions of the key and of i, so a stream can be
     replayed.
+
+    With `repair`, what is not as the last step left it is dropped before it is seen; with `anchor`
+    the frame is made from the input alone, as the first of a stream is, while its index goes on.
     """
     graph, codec = model_graph(config), PixelCodec()
     levels = step_levels(steps, config.noise_shift)
 
-    def step(params, state, frame, prompt, strength, key):
+    def step(params, state, frame, prompt, strength, key, anchor):
         model = nnx.merge(graph, nnx.State(params))
         inputs = codec.encode(frame.astype(jnp.float32) / 127.5 - 1.0)[None, None]
         index = state.cache.length
+        known = index > 0
+        if repair:
+            state, whole, kept = mend(state, anchor)
+            known &= kept
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
-        history = jnp.where(index == 0, 1.0, config.history_level)[None, None]
+        history = jnp.where(known, config.history_level, 1.0)[None, None]
         smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
@@ -68,6 +77,15 @@ def make_stream_step(config: ModelConfig, steps: int) -> StreamStep:
         cache = write(state.cache, keys, values, config.sinks)
         shown = inputs + strength * (sample - inputs)
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
-        return StreamState(cache, sample), jnp.clip(picture, 0, 255).astype(jnp.uint8)
+        picture = jnp.clip(picture, 0, 255).astype(jnp.uint8)
+        if not repair:
+            return StreamState(cache, sample, state.seal), picture, None
+        # The other slots keep their seals: what broke one meanwhile must not be sealed in.
+        newest = (cache.frames == index)[:, None, None]
+        slots = jnp.where(newest, seal_slot(keys, values)[None], state.seal.slots)
+        state = StreamState(cache, sample, Seal(slots, seal_picture(sample)))
+        made = 0.5 * codec.decode(sample)[0, 0] + 0.5
+        looks = jnp.stack([describe(frame.astype(jnp.float32) / 255.0), describe(made)])
+        return state, picture, Health(jnp.sum(~whole & ~anchor), ~kept & ~anchor, looks)
 
     return jax.jit(step, donate_argnums=1)
