@@ -143,7 +143,7 @@ class Front:
             case "repair":
                 self._metrics.repairs.labels(event["reason"]).inc()
                 self._say(
-                    f"seat {event['seat']}: repaired before frame {event['frame_index']}: "
+                    f"seat {event['seat']}: repaired at frame {event['frame_index']}: "
                     f"{event['reason']} {event['value']:.3g}, limit {event['limit']:.3g}"
                 )
             case "failed":

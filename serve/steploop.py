@@ -236,6 +236,7 @@ class StepLoop:
             self._fault(job, job.output)
             return
         np.copyto(self._slots.outputs[job.seat, job.slot], job.output)
+        self._tell_repairs(job.seat, self._seats[job.seat].stream)
         self._send(
             event="out",
             seat=job.seat,
@@ -245,7 +246,6 @@ class StepLoop:
             queue_s=job.picked_s - job.received_s,
             step_s=step_s,
         )
-        self._tell_repairs(job.seat, self._seats[job.seat].stream)
         if self._streamer.trace_count != self._traces:
             self._traces = self._streamer.trace_count
             self._send(event="warning", message="the stream step was traced again after warm-up")

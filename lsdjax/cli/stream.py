@@ -71,6 +71,9 @@ class StreamCommand:
                     count += 1
         for frame in sorted(frame for frame in prompts if frame >= count):
             warn(f"--prompt-at {frame} was never reached, the input has {count} frames")
+        for event in stream.events:
+            measured = f"{event.reason} {event.value:.3g}, limit {event.limit:.3g}"
+            warn(f"the stream was repaired at frame {event.frame_index}: {measured}")
         print(f"{self.output}: {count} frames, {shown}x{height} pixels")
         return 0
 

@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ class FakeStream:
     def __init__(self, prompt: str, seed: int, strength: float) -> None:
         self.set_prompt(prompt)
         self.seed, self.strength, self.frame_index = seed, strength, 0
+        self.events: deque[Any] = deque()
 
     def set_prompt(self, prompt: str) -> None:
         if "unspeakable" in prompt:
@@ -47,6 +50,9 @@ class FakeStream:
             os.kill(os.getpid(), signal.SIGKILL)
         if "fault" in self.prompt:
             raise ValueError("a fault")
+        if "broken" in self.prompt:
+            repair = {"frame_index": self.frame_index, "reason": "cache", "value": 2, "limit": 0}
+            self.events.append(SimpleNamespace(**repair))
         step_s = 0.3 if "slow" in self.prompt else STEP_S
         if "negative" in self.prompt:
             painted = 255 - frame

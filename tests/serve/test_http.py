@@ -135,6 +135,23 @@ def test_metrics_count_frames(server: Any) -> None:
     assert "session_id" not in text
 
 
+def test_repairs_are_counted_and_logged(start_server: Callable[..., Any]) -> None:
+    server = start_server()
+
+    async def work() -> None:
+        async with LiveClient(server.url, prompt="a broken original") as client:
+            for _ in range(3):
+                await client.send(np.zeros((48, 64, 3), np.uint8))
+                await client.receive()
+
+    asyncio.run(work())
+    text = server.get("/metrics")[2].decode()
+    assert 'lsd_repairs_total{reason="cache"} 3.0' in text
+    assert 'lsd_repairs_total{reason="colour"} 0.0' in text
+    output = server.end()[1]
+    assert "seat 0: repaired at frame 1: cache 2, limit 0" in output
+
+
 @pytest.mark.parametrize(
     ("origin", "host", "allowed", "local_only", "expected"),
     [

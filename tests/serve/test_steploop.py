@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ class GatedStream:
     def __init__(self, streamer: "GatedStreamer", prompt: str, seed: int, strength: float) -> None:
         self.streamer, self.prompt, self.seed, self.strength = streamer, prompt, seed, strength
         self.resets = 0
+        self.events: deque[Any] = deque()
 
     def set_prompt(self, prompt: str) -> None:
         if prompt == "bad":

@@ -23,7 +23,7 @@ LEARN = [looks()] * LEARN_FRAMES
 
 def test_a_steady_stream_has_not_drifted() -> None:
     rng = np.random.default_rng(0)
-    frames = [looks(*(rng.uniform(-0.02, 0.02, 2) + (0.5, 0.3))) for _ in range(500)]
+    frames = [looks(*(rng.uniform(-0.02, 0.02, 2) + np.array([0.5, 0.3]))) for _ in range(500)]
     assert first(Controller(), frames) is None
 
 
