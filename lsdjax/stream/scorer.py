@@ -36,15 +36,18 @@ def describe(frame: Float[Array, "height width 3"]) -> Float[Array, "8"]:
     """Means of red, green and blue, their standard deviations, saturation, sharpness.
 
     Saturation is the mean of max - min over the colours, sharpness the mean magnitude of the
-    Laplacian of green. The frame, and so all of them but sharpness in [0, 8], lies in [0, 1].
+    Laplacian of green. The frame is in [0, 1], sharpness in [0, 4]. Every second pixel is looked
+    at, each way: a quarter of the work, which is most of what a step spends on watching itself.
     """
-    pixels = frame.reshape(-1, 3)
+    pixels = frame[1:-1:2, 1:-1:2].reshape(-1, 3)
     saturation = jnp.max(pixels, axis=1, keepdims=True) - jnp.min(pixels, axis=1, keepdims=True)
     mean = _mean(jnp.concatenate([pixels, pixels**2, saturation], axis=1))
     deviation = jnp.sqrt(jnp.maximum(mean[3:6] - mean[:3] ** 2, 0.0))
     green = frame[..., 1]
-    around = green[:-2, 1:-1] + green[2:, 1:-1] + green[1:-1, :-2] + green[1:-1, 2:]
-    sharpness = _mean(jnp.abs(4.0 * green[1:-1, 1:-1] - around).reshape(-1, 1))
+    above, below = green[:-2:2, 1:-1:2], green[2::2, 1:-1:2]
+    left, right = green[1:-1:2, :-2:2], green[1:-1:2, 2::2]
+    laplacian = 4.0 * green[1:-1:2, 1:-1:2] - above - below - left - right
+    sharpness = _mean(jnp.abs(laplacian).reshape(-1, 1))
     return jnp.concatenate([mean[:3], deviation, mean[6:], sharpness])
 
 
@@ -73,7 +76,8 @@ def mend(
 
     A dropped slot's frame becomes invisible; a dropped output must be declared absent. Both are
     zeroed, for not even a weight of 0 hides what is not a number. What the last step itself wrote
-    is dropped where it is not finite. Where the seal holds, not a bit changes.
+    is dropped where it is not finite. A dropped sink does not come back, other slots are written
+    again. Where the seal holds, not a bit changes.
 
     Returns the state, which slots and whether the previous output were kept.
     """

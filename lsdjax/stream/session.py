@@ -29,20 +29,21 @@ class Streamer:
     Attributes:
         size: (height, width) of the frames.
         steps: denoising steps a frame.
-        repair: whether streams watch and mend themselves; pictures of a healthy one are the same.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, *, steps: int | None = None, repair: bool = True
     ) -> None:
-        """Raises UserError where `steps` is not in 1..64."""
+        """With `repair`, streams watch and mend themselves; a healthy one's pictures are the same.
+
+        Raises UserError where `steps` is not in 1..64.
+        """
         steps = checkpoint.config.steps if steps is None else steps
         if not 1 <= steps <= MAX_STEPS:
             raise UserError(f"{steps} denoising steps; 1 to {MAX_STEPS} are expected")
         self.checkpoint = checkpoint
         self.size = (checkpoint.config.height, checkpoint.config.width)
         self.steps = steps
-        self.repair = repair
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
         self._step = make_stream_step(checkpoint.config, steps, repair=repair)
@@ -116,7 +117,10 @@ class Stream:
         return self._state.previous[0, 0]
 
     def submit(self, frame: np.ndarray) -> jax.Array:
-        """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read."""
+        """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read.
+
+        With repair, two frames at most are under way: a third waits for the first.
+        """
         if frame.shape != (*self._streamer.size, 3) or frame.dtype != np.uint8:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
