@@ -54,12 +54,11 @@ def make_stream_step(config: ModelConfig, steps: int, *, repair: bool) -> Stream
         model = nnx.merge(graph, nnx.State(params))
         inputs = codec.encode(frame.astype(jnp.float32) / 127.5 - 1.0)[None, None]
         index = state.cache.length
-        known = index > 0
+        whole, kept = jnp.array(True), jnp.array(True)
         if repair:
             state, whole, kept = mend(state, anchor)
-            known &= kept
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
-        history = jnp.where(known, config.history_level, 1.0)[None, None]
+        history = jnp.where((index > 0) & kept, config.history_level, 1.0)[None, None]
         smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)

@@ -111,7 +111,7 @@ def drift_to_white(stream: Stream) -> None:
     stream._state = stream._state._replace(seal=seal)
 
 
-FAULTS = {
+FAULTS: dict[Callable[[Stream], None], tuple[str, int]] = {
     nan_in_cache: ("cache", 1),
     noise_in_cache: ("cache", 4),
     saturated_previous: ("previous", 1),
