@@ -7,6 +7,7 @@ import numpy as np
 
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.core.errors import UserError
+from lsdjax.diffusion.conditioning import UNGUIDED, Guidance
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
 from lsdjax.stream.state import init_stream
@@ -24,7 +25,13 @@ class Streamer:
         steps: denoising steps a frame.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        steps: int | None = None,
+        guidance: Guidance = UNGUIDED,
+    ) -> None:
         """Raises UserError where `steps` is not in 1..64."""
         steps = checkpoint.config.steps if steps is None else steps
         if not 1 <= steps <= MAX_STEPS:
@@ -34,7 +41,7 @@ class Streamer:
         self.steps = steps
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
-        self._step = make_stream_step(checkpoint.config, steps)
+        self._step = make_stream_step(checkpoint.config, steps, guidance)
 
     @property
     def trace_count(self) -> int:
@@ -95,14 +102,26 @@ class Stream:
         """What the next frame is told of the last one: a latent (h, w, ch); waits for it."""
         return self._state.previous[0, 0]
 
-    def submit(self, frame: np.ndarray) -> jax.Array:
-        """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read."""
+    def submit(self, frame: np.ndarray | None) -> jax.Array:
+        """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read.
+
+        None goes on without an input frame, from the past alone.
+        """
+        missing = frame is None
+        if frame is None:
+            frame = np.zeros((*self._streamer.size, 3), np.uint8)
         if frame.shape != (*self._streamer.size, 3) or frame.dtype != np.uint8:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
             )
         self._state, picture = self._streamer._step(
-            self._streamer._params, self._state, frame, self._encoded, self._strength, self._key
+            self._streamer._params,
+            self._state,
+            frame,
+            np.float32(missing),
+            self._encoded,
+            self._strength,
+            self._key,
         )
         self.frame_index += 1
         return picture
