@@ -25,6 +25,8 @@ class Stage:
         single_share: share of the steps that use single frames instead, `clips * frames` of them.
         learning_rate: at the start (after `warmup` steps) and at the end, linear in between.
         pure_share: share of the frames at pure noise.
+        input_drop: share of the clips in which input frames are withheld, each frame with a chance
+            that is drawn once a clip: from a stream with gaps to free generation.
         history_max_level: history augmentation noises the previous output to U[0, this].
         history_drop: how often the previous output is withheld.
         fade: share of the clips whose previous output has faded, in styles that must not fade.
@@ -44,6 +46,7 @@ class Stage:
     learning_rate: tuple[float, float] = (1.5e-3, 1.5e-3)
     warmup: int = 0
     pure_share: float = 0.5
+    input_drop: float = 0.0
     history_max_level: float = 0.2
     history_drop: float = 0.0
     fade: float = 0.0

@@ -16,6 +16,7 @@ from lsdjax.data.pipeline import DecodedPair, draw_group
 from lsdjax.data.styles import NAMES
 from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
+from lsdjax.model.dit import Told
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train.state import Graph
 from lsdjax.train.steps import Source
@@ -53,14 +54,19 @@ class SampleSheet:
             examples = source.examples(key, shape)
             model = nnx.merge(graph.model, nnx.State(params))
             prompt = model.prompt(model.embed(ids))
-            inputs, previous = codec.encode(examples.inputs), codec.encode(examples.previous)
+            present = examples.present
+            told = Told(
+                inputs=codec.encode(examples.inputs),
+                input_level=jnp.zeros_like(present),
+                previous=codec.encode(examples.previous),
+                previous_level=1 - present,
+                events=examples.events,
+            )
 
             def denoise(x, level, size):
-                size = jnp.zeros_like(size)
-                told = (inputs, previous, 1 - examples.present, examples.events)
-                return model(x, level, size, *told, prompt).sample, level
+                return model(x, level, jnp.zeros_like(size), told, prompt).sample, level
 
-            sample, _ = solve(denoise, jax.random.normal(key, inputs.shape), levels)
+            sample, _ = solve(denoise, jax.random.normal(key, told.inputs.shape), levels)
             return examples.inputs, examples.targets, codec.decode(sample)
 
         self._draw = jax.jit(draw)

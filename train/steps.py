@@ -24,9 +24,10 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.events import CELL
 from lsdjax.data.examples import DevicePool, Examples, Taught
 from lsdjax.data.pipeline import PairedGroup
+from lsdjax.diffusion.conditioning import withhold_inputs
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
 from lsdjax.diffusion.history import faded_history, noisy_history, own_history
-from lsdjax.model.dit import model_graph
+from lsdjax.model.dit import Told, model_graph
 from lsdjax.train.state import Graph, TrainState, optimizer
 
 
@@ -95,7 +96,7 @@ def make_train_step(
     root = jax.random.key(config.seed)
 
     def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
-        keys = jax.random.split(key, 7)
+        keys = jax.random.split(key, 8)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(picture_graph, nnx.State(params["model"]))
@@ -106,10 +107,11 @@ def make_train_step(
         prompt = model.prompt(embedding)
         noise = jax.random.normal(keys[4], targets.shape)
 
+        withheld = withhold_inputs(keys[7], (clips, frames), stage.input_drop)
+
         def denoise(noisy, noise_level, previous, level):
-            finest = jnp.zeros_like(noise_level)
-            told = (inputs, previous, level, examples.events)
-            return model(noisy, noise_level, finest, *told, prompt).sample
+            told = Told(inputs, withheld, previous, level, examples.events)
+            return model(noisy, noise_level, jnp.zeros_like(noise_level), told, prompt).sample
 
         previous = faded_history(keys[6], previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:

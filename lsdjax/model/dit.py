@@ -37,10 +37,26 @@ class Prompt(NamedTuple):
     attention: tuple[PromptAttention, ...]
 
 
-class Observation(NamedTuple):
-    """All that depends on the input frame, the previous output and the events.
+class Told(NamedTuple):
+    """What a frame is told besides its prompt; any of it can be withheld by its level.
 
-    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 1 + events).
+    inputs, previous: the input frame and the previous output, (b, t, h, w, ch), noised to their
+        levels.
+    input_level, previous_level: (b, t), noise levels in [0, 1]; at 1 there is nothing to be known.
+    events: (b, t, h, w, CHANNELS), see `lsdjax.core.events`.
+    """
+
+    inputs: jax.Array
+    input_level: jax.Array
+    previous: jax.Array
+    previous_level: jax.Array
+    events: jax.Array
+
+
+class Observation(NamedTuple):
+    """All that depends on what a frame is told.
+
+    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 2 + events).
     """
 
     features: jax.Array
@@ -71,7 +87,7 @@ class CausalDiT(nnx.Module):
         def conv(inputs: int, outputs: int, size: int = 3) -> DynamicConv:
             return DynamicConv(inputs, outputs, size, config, rngs=rngs)
 
-        pixels = 2 * latent + 1 + CHANNELS
+        pixels = 2 * latent + 2 + CHANNELS
         self.convs = nnx.Dict(
             observe=conv(pixels, ch),
             base=conv(ch, ch),
@@ -114,25 +130,19 @@ class CausalDiT(nnx.Module):
         )
         return Prompt(embedding.pooled, kernels, attention)
 
-    def observe(
-        self,
-        inputs: jax.Array,
-        previous: jax.Array,
-        previous_level: jax.Array,
-        events: jax.Array,
-        prompt: Prompt,
-    ) -> Observation:
+    def observe(self, told: Told, prompt: Prompt) -> Observation:
         """Once a frame: features of the input frame, of the previous output and of the events.
 
-        inputs and previous (b, t, h, w, ch); events (b, t, h, w, CHANNELS), see
-        `lsdjax.core.events`; previous_level (b, t) is the noise level of `previous`, 1 where there
-        is none (it is then multiplied away). Otherwise `previous` is scaled back: a picture that
+        A picture at level 1 is multiplied away. At lower levels it is scaled back: a picture that
         adds to its own past must not fade with the declared level.
         """
-        known = 1 - previous_level[..., None, None, None]
-        previous = jnp.where(known > 0, previous / jnp.maximum(known, 0.5), 0.0)
-        flag = jnp.broadcast_to(known, (*inputs.shape[:-1], 1))
-        pixels = jnp.concatenate([inputs, previous, flag, events.astype(inputs.dtype)], axis=-1)
+        inputs, _ = scaled_back(told.inputs, told.input_level)
+        previous, known = scaled_back(told.previous, told.previous_level)
+        plane = (*inputs.shape[:-1], 1)
+        missing = told.input_level[..., None, None, None]
+        flags = [jnp.broadcast_to(known, plane), told.events.astype(inputs.dtype)]
+        flags.append(jnp.broadcast_to(missing, plane))
+        pixels = jnp.concatenate([inputs, previous, *flags], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
         features = self.films["observe"](self._conv("observe", pixels, prompt), pooled)
         return Observation(features, self._conv("base", features, prompt), pixels)
@@ -175,14 +185,11 @@ class CausalDiT(nnx.Module):
         noisy: jax.Array,
         noise_level: jax.Array,
         step_size: jax.Array,
-        inputs: jax.Array,
-        previous: jax.Array,
-        previous_level: jax.Array,
-        events: jax.Array,
+        told: Told,
         prompt: Prompt,
     ) -> Prediction:
         """A whole sequence at once, block-causal: what training differentiates."""
-        observation = self.observe(inputs, previous, previous_level, events, prompt)
+        observation = self.observe(told, prompt)
         context = sequence_context(noisy.shape[1], self.config)
         return self.denoise(noisy, noise_level, step_size, observation, prompt, context)
 
@@ -213,6 +220,15 @@ class CausalDiT(nnx.Module):
             values.append(value)
         x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)
         return depth_to_space(x, 4), jnp.stack(keys), jnp.stack(values)
+
+
+def scaled_back(picture: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A picture (b, t, h, w, ch) noised to `level` (b, t), at the scale of the clean one.
+
+    Nothing is left of it at level 1. Returns it and 1 - level, (b, t, 1, 1, 1).
+    """
+    known = 1 - level[..., None, None, None]
+    return jnp.where(known > 0, picture / jnp.maximum(known, 0.5), 0.0), known
 
 
 def model_graph(config: ModelConfig) -> nnx.GraphDef:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.core.errors import UserError
+from lsdjax.diffusion.conditioning import UNGUIDED, Guidance
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
 from lsdjax.stream.controllers import Controller, RepairEvent
@@ -32,7 +33,12 @@ class Streamer:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, steps: int | None = None, repair: bool = True
+        self,
+        checkpoint: Checkpoint,
+        *,
+        steps: int | None = None,
+        guidance: Guidance = UNGUIDED,
+        repair: bool = True,
     ) -> None:
         """With `repair`, streams watch and mend themselves; a healthy one's pictures are the same.
 
@@ -46,7 +52,7 @@ class Streamer:
         self.steps = steps
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
-        self._step = make_stream_step(checkpoint.config, steps, repair=repair)
+        self._step = make_stream_step(checkpoint.config, steps, guidance, repair=repair)
 
     @property
     def trace_count(self) -> int:
@@ -97,7 +103,7 @@ class Stream:
         self.frame_index = 0
         self.events: deque[RepairEvent] = deque(maxlen=_EVENTS)
         self._controller = Controller()
-        self._unread: deque[tuple[int, Controller, Health]] = deque()
+        self._unread: deque[tuple[int, Controller | None, Health]] = deque()
         self._anchor = False
 
     @property
@@ -116,11 +122,15 @@ class Stream:
         """What the next frame is told of the last one: a latent (h, w, ch); waits for it."""
         return self._state.previous[0, 0]
 
-    def submit(self, frame: np.ndarray) -> jax.Array:
+    def submit(self, frame: np.ndarray | None) -> jax.Array:
         """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read.
 
-        With repair, two frames at most are under way: a third waits for the first.
+        None goes on without an input frame, from the past alone. With repair, two frames at most
+        are under way: a third waits for the first.
         """
+        missing = frame is None
+        if frame is None:
+            frame = np.zeros((*self._streamer.size, 3), np.uint8)
         if frame.shape != (*self._streamer.size, 3) or frame.dtype != np.uint8:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
@@ -131,6 +141,7 @@ class Stream:
             self._streamer._params,
             self._state,
             frame,
+            np.float32(missing),
             self._encoded,
             self._strength,
             self._key,
@@ -138,7 +149,9 @@ class Stream:
         )
         self._anchor = False
         if health is not None:
-            self._unread.append((self.frame_index, self._controller, health))
+            # Nobody judges a frame that was made from no input: there is nothing to hold it to.
+            judge = None if missing else self._controller
+            self._unread.append((self.frame_index, judge, health))
         self.frame_index += 1
         return picture
 

@@ -9,18 +9,19 @@ from jax.typing import ArrayLike
 
 from lsdjax.codec import PixelCodec
 from lsdjax.core.events import draw_events
+from lsdjax.diffusion.conditioning import UNGUIDED, Guidance, guide
 from lsdjax.diffusion.schedule import add_noise, step_levels
 from lsdjax.diffusion.solver import solve
-from lsdjax.model.cache import write
+from lsdjax.model.cache import clear, write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import Prompt, cached_context, model_graph
+from lsdjax.model.dit import Prompt, Told, cached_context, model_graph
 from lsdjax.stream.scorer import Health, describe, mend, seal_picture, seal_slot
 from lsdjax.stream.state import Seal, StreamState
 
-# (params, state, frame uint8 (height, width, 3), prompt, strength (), key, anchor () bool)
-#   -> (state, frame uint8 (height, width, 3), health, None without repair)
+# (params, state, frame uint8 (height, width, 3), input level (), prompt, strength (), key,
+#  anchor () bool) -> (state, frame uint8 (height, width, 3), health, None without repair)
 StreamStep = Callable[
-    [dict, StreamState, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
+    [dict, StreamState, ArrayLike, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
     tuple[StreamState, jax.Array, Health | None],
 ]
 
@@ -36,9 +37,12 @@ def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prom
     return jax.jit(encode)
 
 
-def make_stream_step(config: ModelConfig, steps: int, *, repair: bool) -> StreamStep:
+def make_stream_step(
+    config: ModelConfig, steps: int, guidance: Guidance = UNGUIDED, *, repair: bool
+) -> StreamStep:
     """The jitted step with `steps` denoising steps a frame; donates the state.
 
+    Input level 1 says that there is no input frame: the model goes on by itself.
     The keys and values that the last denoising step computed are the ones that later frames see:
     training draws a noise level for every frame of the context, so no extra clean pass is needed.
     The noise and the events of frame i are functions of the key and of i, so a stream can be
@@ -50,7 +54,7 @@ def make_stream_step(config: ModelConfig, steps: int, *, repair: bool) -> Stream
     graph, codec = model_graph(config), PixelCodec()
     levels = step_levels(steps, config.noise_shift)
 
-    def step(params, state, frame, prompt, strength, key, anchor):
+    def step(params, state, frame, input_level, prompt, strength, key, anchor):
         model = nnx.merge(graph, nnx.State(params))
         inputs = codec.encode(frame.astype(jnp.float32) / 127.5 - 1.0)[None, None]
         index = state.cache.length
@@ -62,19 +66,34 @@ def make_stream_step(config: ModelConfig, steps: int, *, repair: bool) -> Stream
         smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
-        observation = model.observe(inputs, previous, history, events, prompt)
+        told = Told(inputs, jnp.full((1, 1), input_level), previous, history, events)
         context = cached_context(state.cache, config)
+        views = {"told": (model.observe(told, prompt), prompt, context)}
+        if guidance.prompt != 1:
+            null = model.prompt(model.text.null())
+            views["prompt"] = (model.observe(told, null), null, context)
+        if guidance.history != 1:
+            alone = told._replace(previous_level=jnp.ones_like(history))
+            blind = cached_context(clear(state.cache), config)
+            views["history"] = (model.observe(alone, prompt), prompt, blind)
 
         def denoise(x, noise_level, step_size):
             finest = jnp.zeros_like(step_size)
-            out = model.denoise(x, noise_level, finest, observation, prompt, context)
-            return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
+            out = {
+                name: model.denoise(x, noise_level, finest, observation, prompt, context)
+                for name, (observation, prompt, context) in views.items()
+            }
+            full = out.pop("told")
+            sample = full.sample
+            for name, less in out.items():
+                sample = sample + guide(full.sample, less.sample, getattr(guidance, name))
+            return sample, (full.keys[:, :, 0], full.values[:, :, 0])
 
         noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
         sample, (keys, values) = solve(denoise, noise, levels)
         sample = jnp.clip(sample, -1.0, 1.0)
         cache = write(state.cache, keys, values, config.sinks)
-        shown = inputs + strength * (sample - inputs)
+        shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
         picture = jnp.clip(picture, 0, 255).astype(jnp.uint8)
         if not repair:

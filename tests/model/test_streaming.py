@@ -13,7 +13,7 @@ from flax import nnx
 
 from lsdjax.model.cache import ages_at, clear, init_cache, write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import CausalDiT, cached_context
+from lsdjax.model.dit import CausalDiT, Told, cached_context
 from lsdjax.model.layers import attend
 from lsdjax.text.tokenizer import tokenize
 
@@ -38,14 +38,14 @@ def compiled(sinks: int) -> tuple[Any, Any, Callable, Callable, Callable]:
         return model.prompt(model.embed(ids))
 
     @jax.jit
-    def forward(params, noisy, levels, sizes, inputs, previous, history, events, prompt):
+    def forward(params, noisy, levels, sizes, told, prompt):
         model = nnx.merge(graph, params)
-        return model(noisy, levels, sizes, inputs, previous, history, events, prompt).sample
+        return model(noisy, levels, sizes, told, prompt).sample
 
     @jax.jit
-    def one_frame(params, cache, noisy, levels, sizes, inputs, previous, history, events, prompt):
+    def one_frame(params, cache, noisy, levels, sizes, told, prompt):
         model = nnx.merge(graph, params)
-        observation = model.observe(inputs, previous, history, events, prompt)
+        observation = model.observe(told, prompt)
         context = cached_context(cache, config)
         out = model.denoise(noisy, levels, sizes, observation, prompt, context)
         return write(cache, out.keys[:, :, 0], out.values[:, :, 0], config.sinks), out.sample
@@ -53,14 +53,14 @@ def compiled(sinks: int) -> tuple[Any, Any, Callable, Callable, Callable]:
     return config, shapes, told, forward, one_frame
 
 
-def draw(frames: int, config: ModelConfig) -> list[np.ndarray]:
-    """noisy, levels, sizes, inputs, previous, history: what the model takes."""
+def draw(frames: int, config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, Told]:
+    """noisy, levels, sizes, told: what the model takes."""
     rng = np.random.default_rng(2)
     pictures = (1, frames, config.height // 2, config.width // 2, 12)
     noisy, inputs, previous = (rng.standard_normal(pictures, np.float32) for _ in range(3))
-    levels, sizes, history = (rng.random((1, frames), np.float32) for _ in range(3))
+    levels, sizes, history, missing = (rng.random((1, frames), np.float32) for _ in range(4))
     events = (rng.random((*pictures[:-1], 3)) < 0.1).astype(np.float32)
-    return [noisy, levels, sizes, inputs, previous, history, events]
+    return noisy, levels, sizes, Told(inputs, missing, previous, history, events)
 
 
 @pytest.mark.parametrize(("sinks", "start"), [(0, 0), (1, 0), (2, 0), (0, 10_000_000)])
@@ -74,10 +74,24 @@ def test_cached_stream_equals_full_causal_forward(sinks: int, start: int, random
     if start:  # as if so many frames had come and gone
         cache = cache._replace(length=jnp.asarray(start, jnp.int32))
     for i in range(FRAMES):
-        parts = (x[:, i : i + 1] for x in sequence)
+        parts = jax.tree.map(lambda x, i=i: x[:, i : i + 1], sequence)
         cache, sample = one_frame(params, cache, *parts, prompt)
         scale = np.abs(full[:, i]).max()  # sums of terms as large as this round differently
         np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5 * scale, rtol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["inputs", "previous"])
+def test_what_is_withheld_is_not_seen(which: str, random_like) -> None:
+    config, shapes, told, forward, _ = compiled(1)
+    params = random_like(shapes)
+    prompt = told(params, tokenize("snow"))
+    *noised, given = draw(FRAMES, config)
+    level = {"inputs": "input_level", "previous": "previous_level"}[which]
+    withheld = given._replace(**{level: np.ones((1, FRAMES), np.float32)})
+    other = {which: getattr(given, which) + 1}
+    unseen = [forward(params, *noised, t, prompt) for t in (withheld, withheld._replace(**other))]
+    np.testing.assert_array_equal(*unseen)
+    assert np.abs(forward(params, *noised, given._replace(**other), prompt) - unseen[0]).max() > 0.1
 
 
 def test_a_frame_sees_the_past_and_not_the_future(random_like) -> None:

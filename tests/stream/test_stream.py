@@ -12,10 +12,11 @@ from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoin
 from lsdjax.codec import PixelCodec
 from lsdjax.core.errors import UserError
 from lsdjax.core.events import draw_events
+from lsdjax.diffusion.conditioning import Guidance
 from lsdjax.diffusion.schedule import add_noise, step_levels, velocity_from_sample
 from lsdjax.model.cache import init_cache, write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import CausalDiT, cached_context, model_graph
+from lsdjax.model.dit import CausalDiT, Told, cached_context, model_graph
 from lsdjax.stream.session import Streamer
 
 CONFIG = ModelConfig(
@@ -107,7 +108,8 @@ def test_step_equals_a_plain_loop(streamer: Streamer, checkpoint: Checkpoint) ->
         history = jnp.where(index > 0, CONFIG.history_level, 1.0).reshape(1, 1)
         told = add_noise(previous, jax.random.normal(keys[1], inputs.shape), history)
         events = draw_events(jax.random.key(seed), index[None], 1, CONFIG.height, CONFIG.width)
-        observation = model.observe(inputs, told, history, events, prompt)
+        told = Told(inputs, jnp.zeros((1, 1)), told, history, events)
+        observation = model.observe(told, prompt)
         context = cached_context(cache, CONFIG)
         x, out = jax.random.normal(keys[0], inputs.shape), None
         for level, following in steps:
@@ -127,6 +129,32 @@ def test_step_equals_a_plain_loop(streamer: Streamer, checkpoint: Checkpoint) ->
         )
         picture = np.clip(np.rint(picture), 0, 255)
         np.testing.assert_allclose(shown[index].astype(float), picture, atol=1.01)
+
+
+def test_a_stream_goes_on_without_input(streamer: Streamer) -> None:
+    clip = frames(4)
+    stream = streamer.start("cartoon", strength=0.0)
+    run(stream, clip[:2])
+    free = [np.asarray(stream.submit(None)) for _ in range(2)]
+    again = streamer.start("cartoon", strength=0.7)
+    run(again, clip[:2])
+    np.testing.assert_array_equal(free[0], again.submit(None))  # there is nothing to blend with
+    assert (free[0] != free[1]).any() and stream.frame_index == 4
+
+
+def test_guidance_moves_away_from_what_was_told_less(checkpoint: Checkpoint) -> None:
+    clip = frames(2)
+
+    def shown(**weights: float) -> np.ndarray:
+        streamer = Streamer(checkpoint, steps=1, guidance=Guidance(**weights))
+        return run(streamer.start("pencil sketch", seed=1), clip).astype(float)
+
+    plain, half, full = shown(), shown(prompt=0.5), shown(prompt=0.0)
+    np.testing.assert_allclose(half[0], (plain[0] + full[0]) / 2, atol=1.01)
+    assert np.abs(full - plain).max() > 2
+    forgetful = shown(history=0.0)
+    np.testing.assert_allclose(forgetful[0], plain[0], atol=1.01)  # there was no past yet
+    assert np.abs(forgetful[1] - plain[1]).max() > 2
 
 
 def test_wrong_frames_and_options_are_refused(streamer: Streamer, checkpoint: Checkpoint) -> None:
