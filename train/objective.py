@@ -57,7 +57,7 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
     """The loss of one group, of sequences or of single frames.
 
     The model computes in `config.compute_dtype`, from float32 parameters; the text encoder, the
-    noise and the loss are float32. Its activations are kept or computed anew as `config.remat` says.
+    noise and the loss are float32. Activations are kept or computed anew as `config.remat` says.
     """
     clips, frames = stage.group_shape(single=single)
     shape = (clips, frames, config.model.height, config.model.width)

@@ -146,7 +146,7 @@ def make_train_step(
         sums, error = added(params, sums, pool, index, dealt, turn)
         return constrain_sums(sums), error
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(jax.jit, donate_argnums=0)
     def finish(state: TrainState, sums: Sums, errors) -> tuple[TrainState, StepMetrics]:
         loss, accuracy, gradient = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
         gradient = constrain(gradient, mesh)
@@ -167,9 +167,7 @@ def make_train_step(
         text = (batch.text_styles, batch.text_prompts, weights)
         numbers, share = np.arange(groups, dtype=np.int32), np.full(groups, 1 / max(groups, 1))
         pictures = (batch.shown(), batch.prompts, numbers, share.astype(np.float32))
-        dealt, text = place(
-            deal((pictures, text), hands), mesh, PartitionSpec(None, BATCH_AXES)
-        )
+        dealt, text = place(deal((pictures, text), hands), mesh, PartitionSpec(None, BATCH_AXES))
         params, sums = begin(state.params, text)
         errors = []
         for turn in range(-(-groups // hands)):

@@ -72,6 +72,8 @@ def split_axes(shape: Sequence[int], sizes: Mapping[str, int]) -> PartitionSpec:
     free = [n for n, axis in enumerate(axes) if axis is None and shape[n] % sizes["fsdp"] == 0]
     if free and sizes["fsdp"] > 1:
         axes[max(free, key=lambda n: shape[n])] = "fsdp"
+    while axes and axes[-1] is None:  # as XLA writes the layout of a result
+        axes.pop()
     return PartitionSpec(*axes)
 
 

@@ -29,7 +29,6 @@ from lsdjax.model.layers import (
 )
 from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
-
 BLOCK = "block"
 """The name of what passes from one part of the network to the next; a rematerialisation policy that
 keeps these computes the inside of each part anew."""
