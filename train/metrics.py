@@ -43,8 +43,8 @@ class StepCost(NamedTuple):
 
     frames: that its groups show.
     flops: floating-point operations of its gradients, forwards and backwards, as XLA counts them
-        before it optimises. The making of the examples, the update, what rematerialisation repeats
-        and groups that only fill a turn are left out.
+        before it optimises (0 on a backend that does not). The making of the examples, the update,
+        what rematerialisation repeats and groups that only fill a turn are left out.
     """
 
     frames: int
@@ -65,7 +65,7 @@ def step_cost(
     def count(loss: Callable, *arguments: Any) -> float:
         grow = jax.jit(jax.grad(loss, has_aux=True))
         cost = grow.lower(*jax.tree.map(_abstract, (params, *arguments))).cost_analysis()
-        return cost["flops"]
+        return cost["flops"] if cost else 0.0
 
     clips, frames = stage.group_shape(single=single)
     video = np.empty((clips, frames + 1, config.model.height, config.model.width, 3), np.uint8)

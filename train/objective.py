@@ -48,9 +48,9 @@ def crop(examples: Examples, size: tuple[int, int]) -> Examples:
     flake of a crop can be explained.
     """
     height, width = size
-    pictures = (part[:, :, :height, :width] for part in examples[:4])
     events = examples.events[:, :, : height // CELL, : width // CELL]
-    return Examples(*pictures, examples.present, events)
+    inputs, targets, previous, faint = (part[:, :, :height, :width] for part in examples[:4])
+    return Examples(inputs, targets, previous, faint, examples.present, events)
 
 
 def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> PictureLoss:

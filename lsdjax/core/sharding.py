@@ -37,7 +37,7 @@ def parse_mesh(text: str) -> dict[str, int]:
     return {axis: sizes.get(axis, 1) for axis in AXES}
 
 
-def make_mesh(text: str | None = None, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(text: str | None = None, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh over `devices` (all of every process, unless given); None puts all of them on `data`.
 
     Raises:

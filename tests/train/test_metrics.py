@@ -38,7 +38,7 @@ def test_cost_grows_with_the_groups_and_the_picture(child: ModuleType) -> None:
     assert text.frames == 0 and one.frames == 3 and two.frames == 6
     assert two.flops == pytest.approx(2 * one.flops + text.flops)
     assert 2 < large.flops / one.flops < 5  # four times the pixels, some of it the prompt's alone
-    # The head's convolution alone, 16 -> 16 channels over 4 x 4: forwards, and twice that backwards.
+    # One convolution alone, 16 -> 16 channels over 4 x 4: forwards, and twice that backwards.
     assert one.flops > 3 * (2 * 9 * 16 * 16) * 3 * 4 * 4
 
 
