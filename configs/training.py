@@ -83,6 +83,10 @@ class TrainConfig:
         text_weight: weight of the prompt classification that trains the text encoder beside the
             picture loss.
         prompt_dropout: how often a group is trained without its prompt, for guidance.
+        compute_dtype: of the model's arithmetic, "float32" or "bfloat16"; parameters, moments, EMA,
+            norms, softmax and losses stay float32.
+        remat: what a backward pass computes anew to save memory: "none", all but the matrix
+            products ("dots"), or all within the blocks and convolutions ("blocks").
         checkpoint_every, sample_every: steps between checkpoints and sample sheets.
         holdout: stems of recordings that are never trained on.
     """
@@ -96,9 +100,19 @@ class TrainConfig:
     balance_floor: float = 0.001
     text_weight: float = 0.1
     prompt_dropout: float = 0.05
+    compute_dtype: str = "float32"
+    remat: str = "none"
     checkpoint_every: int = 100
     sample_every: int = 250
     holdout: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("compute_dtype", ("float32", "bfloat16")),
+            ("remat", ("none", "dots", "blocks")),
+        ):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name}={getattr(self, name)!r}; one of {known} is expected")
 
     @property
     def total_steps(self) -> int:

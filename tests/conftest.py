@@ -107,7 +107,7 @@ def noise_pool() -> Any:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
     return _write_video
 

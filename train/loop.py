@@ -1,30 +1,34 @@
 """The training loop: prompts in, metrics, checkpoints and sample sheets out."""
 
+import contextlib
 import json
 import logging
+import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from tqdm import tqdm
 
 from lsdjax.checkpoint.export import Checkpoint, save_checkpoint
-from lsdjax.checkpoint.manager import RunCheckpoints
+from lsdjax.checkpoint.manager import RunCheckpoints, is_disk_full
 from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
+from lsdjax.core.sharding import local_copy, make_mesh, place
 from lsdjax.data.examples import device_pool
 from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
 from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
+from lsdjax.train.metrics import MetricsLog, StepCost, peak_tflops, step_cost
 from lsdjax.train.pairs import PairedDraws, without_text_stages
 from lsdjax.train.sheet import SampleSheet, paired_rows, taught_rows
 from lsdjax.train.state import check_model, init_state, start_from
-from lsdjax.train.steps import PromptBatch, StepMetrics, make_train_step
+from lsdjax.train.steps import PromptBatch, StepMetrics, TrainStep, make_train_step
 
 logger = logging.getLogger(__name__)
 
@@ -63,19 +67,30 @@ def train(
     data: Pool | Sequence[DecodedPair],
     run: Path,
     *,
+    mesh: Mesh | None = None,
     stop_after: int | None = None,
     init: Checkpoint | None = None,
+    profile: Path | None = None,
+    peak: float | None = None,
 ) -> Path:
     """Run the recipe from where `run` stands, and export its EMA; returns the exported folder.
 
     The teachers show their styles on a pool; pairs show themselves, and stages on prompts alone are
     left out. A new run begins with the parameters of `init`, where given; one that is continued has
-    its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/.
+    its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/. Every
+    process of `mesh` has to call this alike, with a folder that all of them share.
+
+    mesh: None is every device on `data`; a run may be continued on another one.
+    profile: folder that receives a trace of the third to the fifth step.
+    peak: TFLOP/s of one device, against which `mfu` is reckoned; None looks the device up.
 
     Raises:
-        UserError: `run` holds another recipe, `init` another model, or a prompt has no word.
+        UserError: `run` holds another recipe, `init` another model, a prompt has no word, too few
+            steps are left to profile, or the disk is full.
         FloatingPointError: the loss is not finite.
     """
+    mesh = mesh or make_mesh()
+    leads = jax.process_index() == 0
     if isinstance(data, Pool):
         draws = None
     else:
@@ -83,46 +98,82 @@ def train(
         draws = PairedDraws(config, data)
     if init is not None:
         check_model(init, config)
-    run.mkdir(parents=True, exist_ok=True)
-    _pin_config(config, run / "config.json")
-    graph, state = init_state(config)
-    if init is not None:
-        state = start_from(init, state)
-    checkpoints = RunCheckpoints(run / "checkpoints")
-    state = checkpoints.restore(state)
-    if isinstance(data, Pool):
-        pools = [jax.device_put(device_pool(data), device) for device in jax.local_devices()]
-        sheet = SampleSheet(config, graph, taught_rows(pools[0]))
-    else:
-        pools, sheet = [], SampleSheet(config, graph, paired_rows(config, data))
-    compiled = {}
-    start, end = int(state.step), min(config.total_steps, stop_after or config.total_steps)
-    pending: tuple[int, PromptBatch, StepMetrics, float] | None = None
-    with (run / "metrics.jsonl").open("a") as log:
-        for step in _progress(start, end, config.total_steps):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_explain_full_disk(run))
+        run.mkdir(parents=True, exist_ok=True)
+        _pin_config(config, run / "config.json", write=leads)
+        graph, state = init_state(config)
+        if init is not None:
+            state = start_from(init, state)
+        checkpoints = stack.enter_context(contextlib.closing(RunCheckpoints(run / "checkpoints")))
+        state = checkpoints.restore(place(state, mesh))
+        start, end = int(state.step), min(config.total_steps, stop_after or config.total_steps)
+        traced = range(start + 2, min(start + 5, end)) if profile else range(0)
+        if profile and not traced:
+            raise UserError(f"--profile traces the third step, but {end - start} are left")
+        if isinstance(data, Pool):
+            pool = place(device_pool(data), mesh, PartitionSpec())
+            rows = taught_rows(jax.tree.map(lambda leaf: leaf.addressable_data(0), pool))
+        else:
+            pool, rows = None, paired_rows(config, data)
+        sheet = SampleSheet(config, graph, rows) if leads else None
+        peak = peak or peak_tflops(mesh.devices.flat[0].device_kind)
+        log = MetricsLog(
+            run / "metrics.jsonl" if leads else None,
+            start=start,
+            peak=peak and peak * 1e12 * mesh.size,
+        )
+        stack.enter_context(contextlib.closing(log))
+        compiled: dict[tuple[int, bool], tuple[TrainStep, StepCost]] = {}
+        pending: tuple[int, PromptBatch, StepMetrics, StepCost] | None = None
+        for step in _progress(start, end, config.total_steps, shown=leads):
             number, _ = config.stage_at(step)
             stage, single = config.stages[number], is_single(config, step)
-            if (number, single) not in compiled:
-                compiled[number, single] = make_train_step(graph, config, stage, single=single)
             batch = draws.draw(step, single=single) if draws else draw_prompts(config, step)
-            began = time.perf_counter()
-            state, metrics = compiled[number, single](state, batch, pools, step)
+            if (number, single) not in compiled:
+                compiled[number, single] = (
+                    make_train_step(graph, config, stage, mesh, single=single),
+                    step_cost(graph, config, stage, state.params, batch, single=single),
+                )
+            run_step, cost = compiled[number, single]
+            if step in traced[:1]:
+                jax.profiler.start_trace(str(profile))
+            state, metrics = run_step(state, batch, pool, step)
             if pending is not None:
-                _record(log, *pending)
-            pending = (step, batch, metrics, began)
+                log.write(*pending)
+            pending = (step, batch, metrics, cost)
+            if step in traced[-1:]:
+                jax.block_until_ready(metrics)
+                jax.profiler.stop_trace()
             done = step + 1
             if done % config.checkpoint_every == 0 or done == end:
                 checkpoints.save(done, state)
             if done % config.sample_every == 0 or done == end:
-                sheet.write(run / "samples" / f"{done:07d}.png", state.ema["model"])
+                params = local_copy(state.ema["model"], mesh)
+                if sheet is not None:
+                    sheet.write(run / "samples" / f"{done:07d}.png", params)
         if pending is not None:
-            _record(log, *pending)
-    checkpoints.close()
-    exported = Checkpoint(config.model, jax.device_get(state.ema["model"]), {"steps": end})
-    return save_checkpoint(run / "export", exported)
+            log.write(*pending)
+        params = jax.device_get(local_copy(state.ema["model"], mesh))
+        if leads:
+            save_checkpoint(run / "export", Checkpoint(config.model, params, {"steps": end}))
+    return run / "export"
 
 
-def _pin_config(config: TrainConfig, path: Path) -> None:
+@contextlib.contextmanager
+def _explain_full_disk(run: Path) -> Iterator[None]:
+    """One line in place of what whoever could not write says."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        steps = [int(path.name) for path in run.glob("checkpoints/*") if path.name.isdigit()]
+        kept = f"the last checkpoint, of step {max(steps)}, is kept" if steps else "nothing is kept"
+        raise UserError(f"no space left on the disk of {str(run)!r}; {kept}") from error
+
+
+def _pin_config(config: TrainConfig, path: Path, *, write: bool) -> None:
     resolved = json.loads(json.dumps(config.to_json()))
     if path.exists():
         stored = json.loads(path.read_text())
@@ -132,37 +183,23 @@ def _pin_config(config: TrainConfig, path: Path) -> None:
                     f"{str(path.parent)!r} was trained with another recipe ({name} differs); "
                     "choose another --run folder"
                 )
-    path.write_text(json.dumps(resolved, indent=1))
+    elif write:
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(resolved, indent=1))
+        os.replace(partial, path)
 
 
-def _progress(start: int, end: int, total: int) -> Iterator[int]:
+def _progress(start: int, end: int, total: int, *, shown: bool) -> Iterator[int]:
     return iter(
         tqdm(
-            range(start, end), initial=start, total=total, unit="step", disable=None, smoothing=0.05
+            range(start, end),
+            initial=start,
+            total=total,
+            unit="step",
+            disable=None if shown else True,
+            smoothing=0.05,
         )
     )
-
-
-def _record(log, step: int, batch: PromptBatch, metrics: StepMetrics, began: float) -> None:
-    loss, norm = float(metrics.loss), float(metrics.gradient_norm)
-    if not np.isfinite(loss) or not np.isfinite(norm):
-        raise FloatingPointError(f"step {step}: loss {loss}, gradient norm {norm}")
-    shown = [group.name for group in batch.pairs] or [NAMES[style] for style in batch.styles]
-    errors: dict[str, list[float]] = {}
-    for name, error in zip(shown, np.asarray(metrics.squared_error), strict=True):
-        if error > 0:
-            errors.setdefault(name, []).append(float(error))
-    psnr = {name: round(float(10 * np.log10(4 / np.mean(e))), 2) for name, e in errors.items()}
-    entry = {
-        "step": step,
-        "loss": loss,
-        "gradient_norm": norm,
-        "prompt_accuracy": float(metrics.accuracy) if len(batch.text_styles) else None,
-        "psnr_db": psnr,
-        "seconds": round(time.perf_counter() - began, 3),
-        "at": round(time.time(), 1),
-    }
-    print(json.dumps(entry), file=log, flush=True)
 
 
 def configure_logging() -> None:

@@ -18,8 +18,8 @@ from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.model.dit import Told
 from lsdjax.text.tokenizer import tokenize
+from lsdjax.train.objective import Source
 from lsdjax.train.state import Graph
-from lsdjax.train.steps import Source
 
 EXAMPLES = 4
 MAX_PAIRS = 18

@@ -1,40 +1,30 @@
-"""The training step: compiled pure functions of (state, batch, pool).
+"""The training step: compiled pure functions of the state and a batch, over a mesh of devices.
 
-The groups of a step are summed by a loop on the host: inside `lax.scan`, XLA's CPU backend runs a
-convolution about ten times slower, and on an accelerator the calls queue up without waiting. The
-groups are dealt over the local devices, each with a replica of the parameters and of the pool.
-What a group shows is a source that makes its examples inside `jit`: a style on footage of the pool
-or windows of the user's own pairs. All that comes after the examples is the same for both.
+Every device of `data` x `fsdp` takes a group of clips in turn and adds its gradient to a sum of its
+own; the last call of a step reduces the sums and updates the state, which is split over `fsdp` and
+`tensor`. Along `tensor`, the devices share the work of a group, as XLA's partitioner divides it.
+The turns are calls of a loop on the host: inside `lax.scan`, XLA's CPU backend runs a convolution
+about ten times slower, and on an accelerator the calls queue up without waiting.
 """
 
-import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lsdjax.codec import PixelCodec
 from lsdjax.configs import Stage, TrainConfig
-from lsdjax.core.events import CELL
-from lsdjax.data.examples import DevicePool, Examples, Taught
+from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split_axes
+from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.pipeline import PairedGroup
-from lsdjax.diffusion.conditioning import withhold_inputs
-from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import faded_history, noisy_history, own_history
-from lsdjax.model.dit import Told, model_graph
+from lsdjax.train.objective import picture_objective, text_objective
 from lsdjax.train.state import Graph, TrainState, optimizer
 
-
-class Source(Protocol):
-    """A pytree that makes the examples of one group."""
-
-    def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples: ...
+WHOLE, DEALT = PartitionSpec(), PartitionSpec(BATCH_AXES)
 
 
 class PromptBatch(NamedTuple):
@@ -51,148 +41,139 @@ class PromptBatch(NamedTuple):
     text_prompts: np.ndarray
     pairs: Sequence[PairedGroup] = ()
 
-    def sources(self, pools: Sequence[DevicePool]) -> list[Source]:
-        """Of each group; they take turns on the pools."""
+    def shown(self) -> Any:
+        """Of each group, its windows or the number of its style; leaves (groups, ...)."""
         if self.pairs:
-            return [group.windows for group in self.pairs]
-        return [Taught(pools[n % len(pools)], style) for n, style in enumerate(self.styles)]
+            return jax.tree.map(lambda *x: np.stack(x), *[group.windows for group in self.pairs])
+        return self.styles
 
 
 class StepMetrics(NamedTuple):
     """What one step reports.
 
-    loss (): the objective; squared_error: of each group, (), at pure noise, in [-1, 1].
+    loss (): the objective; squared_error (at least groups,): of each, at pure noise, in [-1, 1].
     accuracy (): of the prompt classifier; gradient_norm ().
     """
 
     loss: jax.Array
-    squared_error: list[jax.Array]
+    squared_error: jax.Array
     accuracy: jax.Array
     gradient_norm: jax.Array
 
 
-def crop(examples: Examples, size: tuple[int, int]) -> Examples:
-    """The upper left corner, `size` pixels, of every picture of a group.
+class Sums(NamedTuple):
+    """What the devices of `data` x `fsdp` have each added up; every leaf has them as first axis."""
 
-    What the corner shows is random already, and it is where snow blows in: from there alone every
-    flake of a crop can be explained.
-    """
-    height, width = size
-    pictures = (part[:, :, :height, :width] for part in examples[:4])
-    events = examples.events[:, :, : height // CELL, : width // CELL]
-    return Examples(*pictures, examples.present, events)
+    loss: jax.Array
+    accuracy: jax.Array
+    gradient: Any
+
+
+# (state, batch, pool, index of the step) -> (state, metrics); donates the state
+TrainStep = Callable[
+    [TrainState, PromptBatch, DevicePool | None, int], tuple[TrainState, StepMetrics]
+]
+
+
+def deal(tree: Any, hands: int) -> Any:
+    """Leaves (n, ...) in rounds of one for each hand, (rounds, hands, ...); zeros fill the last."""
+
+    def rounds(leaf: np.ndarray) -> np.ndarray:
+        missing = -len(leaf) % hands
+        padded = np.concatenate([leaf, np.zeros((missing, *leaf.shape[1:]), leaf.dtype)])
+        return padded.reshape(-1, hands, *leaf.shape[1:])
+
+    return jax.tree.map(rounds, tree)
 
 
 def make_train_step(
-    graph: Graph, config: TrainConfig, stage: Stage, *, single: bool
-) -> Callable[[TrainState, PromptBatch, list[DevicePool], int], tuple[TrainState, StepMetrics]]:
-    """The step of one stage, on sequences or on single frames; donates the state."""
-    clips, frames = stage.group_shape(single=single)
-    shape = (clips, frames, config.model.height, config.model.width)
-    side = (stage.crop, stage.crop) if stage.crop else shape[2:]
-    picture_graph = model_graph(dataclasses.replace(config.model, height=side[0], width=side[1]))
-    codec = PixelCodec()
+    graph: Graph, config: TrainConfig, stage: Stage, mesh: Mesh, *, single: bool
+) -> TrainStep:
+    """The step of one stage, on sequences or on single frames.
+
+    Its pool is on every device of the mesh, its state laid out by `split_axes`.
+    """
+    picture_loss = picture_objective(config, stage, single=single)
+    text_loss = text_objective(graph, config)
     update = optimizer(config)
-    root = jax.random.key(config.seed)
+    unsplit = {**mesh.shape, "fsdp": 1}
+    hands = batch_size(mesh)
 
-    def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
-        keys = jax.random.split(key, 8)
-        examples = crop(source.examples(keys[0], shape), side)
-        inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
-        model = nnx.merge(picture_graph, nnx.State(params["model"]))
-        dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
-        embedding = jax.tree.map(
-            lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
+    def by_hand(function: Callable, **specs: Any) -> Callable:
+        """Each device of `data` x `fsdp` on its own; `tensor` is left to the partitioner."""
+        return jax.shard_map(
+            function, mesh=mesh, axis_names=set(BATCH_AXES), check_vma=False, **specs
         )
-        prompt = model.prompt(embedding)
-        noise = jax.random.normal(keys[4], targets.shape)
 
-        withheld = withhold_inputs(keys[7], (clips, frames), stage.input_drop)
+    def constrain_sums(sums: Sums) -> Sums:
+        def lay_out(leaf: jax.Array) -> jax.Array:
+            spec = PartitionSpec(BATCH_AXES, *split_axes(leaf.shape[1:], unsplit))
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec))
 
-        def denoise(noisy, noise_level, previous, level):
-            told = Told(inputs, withheld, previous, level, examples.events)
-            return model(noisy, noise_level, jnp.zeros_like(noise_level), told, prompt).sample
-
-        previous = faded_history(keys[6], previous, faint, share=stage.fade)
-        if stage.own_history and frames > 1:
-            pure = jnp.ones((clips, frames))
-            previous = own_history(
-                keys[5],
-                lambda told: denoise(noise, pure, told, 1 - examples.present),
-                previous,
-                share=stage.own_history,
-                depth=stage.own_depth,
-            )
-        previous, level = noisy_history(
-            keys[1],
-            previous,
-            examples.present,
-            max_level=stage.history_max_level,
-            drop=stage.history_drop,
-        )
-        levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        loss = forcing_loss(
-            lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
-            targets,
-            noise,
-            levels,
-        )
-        return balanced(loss.weighted, config.balance_floor), loss.squared_error
-
-    def text_loss(params, styles, prompts) -> tuple[jax.Array, jax.Array]:
-        if len(styles) == 0:
-            return jnp.zeros(()), jnp.zeros(())
-        model = nnx.merge(graph.model, nnx.State(params["model"]))
-        head = nnx.merge(graph.classifier, nnx.State(params["classifier"]))
-        logits = head(jax.vmap(lambda ids: model.embed(ids).pooled)(prompts))
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, styles).mean()
-        right = (jnp.argmax(logits, axis=-1) == styles).astype(jnp.float32)
-        return config.text_weight * loss, right.mean()
+        return jax.tree.map(lay_out, sums)
 
     @jax.jit
-    def begin(params, styles, prompts):
-        grow = jax.value_and_grad(text_loss, has_aux=True)
-        (loss, accuracy), gradient = grow(params, styles, prompts)
-        return loss, gradient, accuracy
+    def begin(params, text) -> tuple[Any, Sums]:
+        def gather(leaf: jax.Array) -> jax.Array:
+            whole = NamedSharding(mesh, split_axes(leaf.shape, unsplit))
+            return jax.lax.with_sharding_constraint(leaf, whole)
 
-    @functools.partial(jax.jit, donate_argnums=(1, 2))
-    def add_group(params, loss, gradient, index, source, ids, share):
-        key = jax.random.fold_in(jax.random.fold_in(root, index[0]), index[1])
-        (value, error), grown = jax.value_and_grad(picture_loss, has_aux=True)(
-            params, key, source, ids
-        )
-        gradient = jax.tree.map(lambda a, b: a + share * b, gradient, grown)
-        return loss + share * value, gradient, error
+        def learn(params, text) -> Sums:
+            dealt = jax.tree.map(lambda leaf: leaf[:, 0], text)
+            grow = jax.value_and_grad(text_loss, has_aux=True)
+            (loss, accuracy), gradient = grow(params, *dealt)
+            return jax.tree.map(lambda leaf: leaf[None], Sums(loss, accuracy, gradient))
+
+        params = jax.tree.map(gather, params)
+        specs = {"in_specs": (WHOLE, PartitionSpec(None, BATCH_AXES)), "out_specs": DEALT}
+        return params, constrain_sums(by_hand(learn, **specs)(params, text))
+
+    @functools.partial(jax.jit, donate_argnums=1)
+    def add_groups(params, sums: Sums, pool, index, dealt, turn) -> tuple[Sums, jax.Array]:
+        def add(params, sums, pool, index, dealt, turn):
+            shown, ids, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
+            source = shown if pool is None else Taught(pool, shown)
+            key = jax.random.fold_in(jax.random.key(config.seed), index)
+            (loss, error), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
+                params, jax.random.fold_in(key, number), source, ids
+            )
+            more = Sums(loss, jnp.zeros(()), gradient)
+            sums = jax.tree.map(lambda a, b: a + weight * b[None], sums, more)
+            return sums, error[None]
+
+        specs = (WHOLE, DEALT, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
+        added = by_hand(add, in_specs=specs, out_specs=DEALT)
+        sums, error = added(params, sums, pool, index, dealt, turn)
+        return constrain_sums(sums), error
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def finish(state: TrainState, gradients: list):
-        gradient = jax.tree.map(lambda *parts: sum(parts), *gradients)
+    def finish(state: TrainState, sums: Sums, errors) -> tuple[TrainState, StepMetrics]:
+        loss, accuracy, gradient = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
+        gradient = constrain(gradient, mesh)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an int32 count
             changes, moments = update.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, changes)
         count = (state.step + 1).astype(jnp.float32)
         decay = jnp.minimum(config.ema_decay, count / (count + 10.0))
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        return TrainState(state.step + 1, params, ema, moments), optax.tree.norm(gradient)
+        error = jnp.concatenate(errors) if errors else jnp.zeros((0,))
+        metrics = StepMetrics(loss, error, accuracy, optax.tree.norm(gradient))
+        metrics = jax.lax.with_sharding_constraint(metrics, NamedSharding(mesh, WHOLE))
+        return constrain(TrainState(state.step + 1, params, ema, moments), mesh), metrics
 
-    def step(state: TrainState, batch: PromptBatch, pools: list[DevicePool], index: int):
-        devices = jax.local_devices()[: len(pools) or None]
-        loss, gradient, accuracy = begin(state.params, batch.text_styles, batch.text_prompts)
-        replicas = [state.params, *(jax.device_put(state.params, d) for d in devices[1:])]
-        sums = [(loss, gradient)]
-        for device in devices[1:]:
-            sums.append(jax.device_put(jax.tree.map(jnp.zeros_like, (loss, gradient)), device))
-        sources, errors = batch.sources(pools), []
-        share = np.float32(1 / max(len(sources), 1))
-        for number, (source, ids) in enumerate(zip(sources, batch.prompts, strict=True)):
-            turn = number % len(devices)
-            where = np.array([index, number], np.int32)
-            *summed, error = add_group(replicas[turn], *sums[turn], where, source, ids, share)
-            sums[turn] = tuple(summed)
+    def step(state: TrainState, batch: PromptBatch, pool: DevicePool | None, index: int):
+        groups, prompts = len(batch.prompts), len(batch.text_styles)
+        weights = np.full(prompts, 1 / max(prompts, 1), np.float32)
+        text = (batch.text_styles, batch.text_prompts, weights)
+        numbers, share = np.arange(groups, dtype=np.int32), np.full(groups, 1 / max(groups, 1))
+        pictures = (batch.shown(), batch.prompts, numbers, share.astype(np.float32))
+        dealt, text = place(deal((pictures, text), hands), mesh, PartitionSpec(None, BATCH_AXES))
+        params, sums = begin(state.params, text)
+        errors = []
+        for turn in range(-(-groups // hands)):
+            turn, number = np.int32(turn), np.int32(index)
+            sums, error = add_groups(params, sums, pool, number, dealt, turn)
             errors.append(error)
-        sums = jax.device_put(sums, devices[0])
-        state, norm = finish(state, [gradient for _, gradient in sums])
-        total = functools.reduce(operator.add, [loss for loss, _ in sums])
-        return state, StepMetrics(total, errors, accuracy, norm)
+        return finish(state, sums, errors)
 
     return step

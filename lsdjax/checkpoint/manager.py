@@ -1,5 +1,7 @@
 """Checkpoints of a run, through orbax: saved whole or not at all, restored exactly."""
 
+import errno
+import os
 from pathlib import Path
 from typing import cast
 
@@ -8,15 +10,19 @@ import orbax.checkpoint as ocp
 
 
 class RunCheckpoints:
-    """The last few states of one training run."""
+    """The last few states of one training run; on several processes, all of them have to ask."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint in the folder."""
+        return max(self._manager.all_steps(read=True), default=None)
+
     def restore[State](self, state: State) -> State:
-        """The newest complete checkpoint, shaped like `state`; `state` itself if there is none."""
-        step = self._manager.latest_step()
+        """The newest complete checkpoint, shaped and laid out like `state`; else `state` itself."""
+        step = self.latest()
         if step is None:
             return state
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
@@ -24,10 +30,29 @@ class RunCheckpoints:
         return cast(State, restored)
 
     def save(self, step: int, state: object) -> None:
-        """Write `state` in the background; it becomes visible only when it is complete."""
+        """Write `state` in the background; it becomes visible only when it is complete.
+
+        Raises:
+            OSError, ValueError: this or the one before could not be written.
+        """
         self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for what is being written; raises as `save` does."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk or a spent quota lies behind `error`.
+
+    What writes weights tells so in words alone: tensorstore as ValueError, safetensors in its own.
+    """
+    words = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(word in str(error) for word in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

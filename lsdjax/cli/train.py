@@ -37,6 +37,23 @@ class TrainCommand:
     stop_after: Annotated[
         int | None, arg(metavar="N", help="stop after that many steps of the recipe")
     ] = None
+    mesh: Annotated[
+        str | None,
+        arg(
+            metavar="SIZES",
+            help="devices on each axis, such as data=2,fsdp=4,tensor=1; without it, all on data",
+        ),
+    ] = None
+    distributed: Annotated[
+        bool, arg(help="join the other processes of a TPU pod, SLURM or Open MPI job")
+    ] = False
+    profile: Annotated[
+        Path | None, arg(metavar="FOLDER", help="a trace of the third to the fifth step goes here")
+    ] = None
+    peak_tflops: Annotated[
+        float | None,
+        arg(metavar="N", help="of one device, to reckon mfu against; without it, where known"),
+    ] = None
 
     def run(self) -> int:
         from lsdjax.configs.presets import preset
@@ -46,19 +63,35 @@ class TrainCommand:
             raise UserError("--data FOLDER is missing; videos to learn from are expected")
         if self.stop_after is not None and self.stop_after < 1:
             raise UserError(f"--stop-after must be at least 1, got {self.stop_after}")
+        if self.peak_tflops is not None and self.peak_tflops <= 0:
+            raise UserError(f"--peak-tflops must be positive, got {self.peak_tflops}")
         for path in self.data if len(self.data) > 1 else ():
             if path.suffix == ".npz":
                 raise UserError(f"{path}: a pool comes alone, not with other --data")
             if _is_paired(path):
                 raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
+        if self.distributed:
+            _join_processes()
         from lsdjax.checkpoint.export import load_checkpoint
+        from lsdjax.core.sharding import make_mesh
         from lsdjax.train.loop import configure_logging, train
 
         configure_logging()
+        mesh = make_mesh(self.mesh)
         init = None if self.init is None else load_checkpoint(self.init)
         data = self._load_data(config)
         run_folder = self.run_folder or Path("runs") / self.preset
-        print(train(config, data, run_folder, stop_after=self.stop_after, init=init))
+        exported = train(
+            config,
+            data,
+            run_folder,
+            mesh=mesh,
+            stop_after=self.stop_after,
+            init=init,
+            profile=self.profile,
+            peak=self.peak_tflops,
+        )
+        print(exported)
         return 0
 
     def _load_data(self, config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
@@ -76,6 +109,15 @@ class TrainCommand:
         if first.suffix == ".npz":
             return read_pool(first)
         return load_pool(self.data, holdout=config.holdout)
+
+
+def _join_processes() -> None:
+    import jax
+
+    try:
+        jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--distributed: no cluster could be joined ({error})") from error
 
 
 def _is_paired(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from lsdjax.codec.pixel import PixelCodec, depth_to_space, space_to_depth
 from lsdjax.core.events import CHANNELS
@@ -27,6 +28,10 @@ from lsdjax.model.layers import (
     zeros,
 )
 from lsdjax.text.encoder import PromptEmbedding, TextEncoder
+
+BLOCK = "block"
+"""The name of what passes from one part of the network to the next; a rematerialisation policy that
+keeps these computes the inside of each part anew."""
 
 
 class Prompt(NamedTuple):
@@ -139,12 +144,13 @@ class CausalDiT(nnx.Module):
         inputs, _ = scaled_back(told.inputs, told.input_level)
         previous, known = scaled_back(told.previous, told.previous_level)
         plane = (*inputs.shape[:-1], 1)
-        missing = told.input_level[..., None, None, None]
-        flags = [jnp.broadcast_to(known, plane), told.events.astype(inputs.dtype)]
-        flags.append(jnp.broadcast_to(missing, plane))
-        pixels = jnp.concatenate([inputs, previous, *flags], axis=-1)
+        remembered = jnp.broadcast_to(known, plane)
+        missing = jnp.broadcast_to(told.input_level[..., None, None, None], plane)
+        parts = (inputs, previous, remembered, told.events, missing)
+        pixels = jnp.concatenate([part.astype(inputs.dtype) for part in parts], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
         features = self.films["observe"](self._conv("observe", pixels, prompt), pooled)
+        features = checkpoint_name(features, BLOCK)
         return Observation(features, self._conv("base", features, prompt), pixels)
 
     def denoise(
@@ -165,15 +171,18 @@ class CausalDiT(nnx.Module):
         condition = self._condition(noise_level, step_size, prompt)
         noisy = noisy * (1 - noise_level)[:, :, None, None, None].astype(noisy.dtype)
         fine = self._conv("stem", noisy, prompt) + observation.base
-        fine = self.films["stem"](fine, condition)
+        fine = checkpoint_name(self.films["stem"](fine, condition), BLOCK)
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)
         coarse = coarse + self.films["mix"](self._conv("mix", coarse, prompt), condition)
+        coarse = checkpoint_name(coarse, BLOCK)
         refined, keys, values = self._transform(coarse, condition, prompt, context)
         coarse = coarse + refined
         coarse = coarse + self.films["head"](self._conv("head", coarse, prompt), condition)
+        coarse = checkpoint_name(coarse, BLOCK)
         wide = depth_to_space(self._conv("up", coarse, prompt), 2) + fine
         fused = jnp.concatenate([wide, observation.features], axis=-1)
         fused = self.films["fuse"](self._conv("fuse", fused, prompt), condition)
+        fused = checkpoint_name(fused, BLOCK)
         fused = fused + self.films["detail"](self._conv("detail", fused, prompt), condition)
         direct = jnp.concatenate([observation.pixels, noisy], axis=-1)
         shift, scale = jnp.split(self.skip_gain(condition), 2, axis=-1)
@@ -201,7 +210,7 @@ class CausalDiT(nnx.Module):
         noise = self.noise_out(jax.nn.silu(self.noise_in(sinusoid(noise_level, dims))))
         log_step = -jnp.log2(jnp.maximum(step_size, 2.0**-10))
         step = self.step_out(jax.nn.silu(self.step_in(sinusoid(log_step / 10, dims))))
-        return prompt.pooled[None, None, :] + noise + step
+        return prompt.pooled[None, None, :] + (noise + step).astype(prompt.pooled.dtype)
 
     def _transform(
         self,
@@ -216,6 +225,7 @@ class CausalDiT(nnx.Module):
         keys, values = [], []
         for block, words, seen in zip(self.blocks, prompt.attention, context, strict=True):
             x, key, value = block(x, condition, words, seen)
+            x = checkpoint_name(x, BLOCK)
             keys.append(key)
             values.append(value)
         x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)
@@ -227,7 +237,7 @@ def scaled_back(picture: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Ar
 
     Nothing is left of it at level 1. Returns it and 1 - level, (b, t, 1, 1, 1).
     """
-    known = 1 - level[..., None, None, None]
+    known = (1 - level[..., None, None, None]).astype(picture.dtype)
     return jnp.where(known > 0, picture / jnp.maximum(known, 0.5), 0.0), known
 
 

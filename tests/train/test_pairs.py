@@ -118,9 +118,9 @@ def test_pairs_train_resume_and_start_from_a_checkpoint(
     compiled, started = {}, []
 
     @functools.wraps(loop.make_train_step)
-    def make_once(graph, config, stage, *, single):
+    def make_once(graph, config, stage, mesh, *, single):
         if (stage, single) not in compiled:
-            compiled[stage, single] = make(graph, config, stage, single=single)
+            compiled[stage, single] = make(graph, config, stage, mesh, single=single)
 
         def step(state, *arguments):
             started.append(jax.device_get(state.params["model"]))

@@ -13,6 +13,7 @@ from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.checkpoint.manager import RunCheckpoints
 from lsdjax.configs import Stage, TrainConfig, preset
 from lsdjax.core.errors import UserError
+from lsdjax.core.sharding import make_mesh
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
 from lsdjax.stream.session import Streamer
@@ -105,17 +106,18 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     compiled = {}
 
     @functools.wraps(loop.make_train_step)
-    def make_once(graph, config, stage, *, single):
+    def make_once(graph, config, stage, mesh, *, single):
         if (stage, single) not in compiled:
-            compiled[stage, single] = make(graph, config, stage, single=single)
+            compiled[stage, single] = make(graph, config, stage, mesh, single=single)
         return compiled[stage, single]
 
     make = loop.make_train_step
     monkeypatch.setattr(loop, "make_train_step", make_once)
     monkeypatch.setattr(loop, "SampleSheet", NoSheet)
-    straight = loop.train(CONFIG, noise_pool, tmp_path / "straight")
-    loop.train(CONFIG, noise_pool, tmp_path / "resumed", stop_after=2)
-    resumed = loop.train(CONFIG, noise_pool, tmp_path / "resumed")
+    mesh = make_mesh("data=1", jax.devices()[:1])
+    straight = loop.train(CONFIG, noise_pool, tmp_path / "straight", mesh=mesh)
+    loop.train(CONFIG, noise_pool, tmp_path / "resumed", mesh=mesh, stop_after=2)
+    resumed = loop.train(CONFIG, noise_pool, tmp_path / "resumed", mesh=mesh)
 
     first, second = stored_state(tmp_path / "straight"), stored_state(tmp_path / "resumed")
     assert int(first.step) == int(second.step) == 4
