@@ -60,7 +60,8 @@ def draw(frames: int, config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.n
     noisy, inputs, previous = (rng.standard_normal(pictures, np.float32) for _ in range(3))
     levels, sizes, history, missing = (rng.random((1, frames), np.float32) for _ in range(4))
     events = (rng.random((*pictures[:-1], 3)) < 0.1).astype(np.float32)
-    return noisy, levels, sizes, Told(inputs, missing, previous, history, events)
+    told = (jnp.asarray(part) for part in (inputs, missing, previous, history, events))
+    return noisy, levels, sizes, Told(*told)
 
 
 @pytest.mark.parametrize(("sinks", "start"), [(0, 0), (1, 0), (2, 0), (0, 10_000_000)])
@@ -87,7 +88,7 @@ def test_what_is_withheld_is_not_seen(which: str, random_like) -> None:
     prompt = told(params, tokenize("snow"))
     *noised, given = draw(FRAMES, config)
     level = {"inputs": "input_level", "previous": "previous_level"}[which]
-    withheld = given._replace(**{level: np.ones((1, FRAMES), np.float32)})
+    withheld = given._replace(**{level: jnp.ones((1, FRAMES))})
     other = {which: getattr(given, which) + 1}
     unseen = [forward(params, *noised, t, prompt) for t in (withheld, withheld._replace(**other))]
     np.testing.assert_array_equal(*unseen)
