@@ -5,6 +5,7 @@ as well (ZeRO, Rajbhandari et al. 2020); `tensor` splits the features of every m
 devices along it share the work of one group.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -102,5 +103,9 @@ def constrain(tree: Any, mesh: Mesh) -> Any:
 
 def local_copy(tree: Any, mesh: Mesh) -> Any:
     """The whole tree on one device of this process; every process of the mesh has to ask."""
-    whole = jax.jit(lambda leaves: leaves, out_shardings=NamedSharding(mesh, PartitionSpec()))
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole(tree))
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), _gather(tree, mesh))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _gather(tree: Any, mesh: Mesh) -> Any:
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))

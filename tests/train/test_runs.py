@@ -49,7 +49,7 @@ def stored_state(run: Path, child: ModuleType, mesh: str) -> TrainState:
 def test_a_killed_run_ends_as_one_that_never_stopped(
     runs, straight: Path, child: ModuleType
 ) -> None:
-    killed_after = random.randrange(5, 20)
+    killed_after = random.randrange(5, 18)
     process = runs.start("killed", environment={"LSDJAX_TEST_PAUSE": "0.1"})
     log = runs.path("killed") / "metrics.jsonl"
     deadline = time.monotonic() + TIMEOUT_S
@@ -62,7 +62,8 @@ def test_a_killed_run_ends_as_one_that_never_stopped(
     begun = len(metrics_until_torn(log))
     assert begun < child.CONFIG.total_steps and not (runs.path("killed") / "export").exists()
 
-    finish(runs.start("killed"))
+    finish(runs.start("killed", "--profile", str(runs.path("trace"))))
+    assert [path.stat().st_size > 0 for path in runs.path("trace").rglob("*.xplane.pb")] == [True]
     expected = stored_state(straight, child, "data=8")
     resumed = stored_state(runs.path("killed"), child, "data=2,fsdp=2,tensor=2")
     assert int(resumed.step) == child.CONFIG.total_steps
