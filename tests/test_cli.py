@@ -20,6 +20,7 @@ from lsdjax.cli.stream import parse_switches
 from lsdjax.core.errors import UserError
 from lsdjax.data.video import FrameSource, open_source
 from lsdjax.evals.report import as_lines, as_style_table, plain
+from lsdjax.stream.controllers import RepairEvent
 
 SIZE = (32, 48)
 
@@ -35,10 +36,13 @@ class FakeStream:
     def __init__(self, log: list[Any], prompt: str) -> None:
         self.log = log
         self.prompt = prompt
+        self.events: list[RepairEvent] = []
 
     def submit(self, frame: np.ndarray) -> np.ndarray:
         assert frame.shape == (*SIZE, 3)
         self.log.append(self.prompt)
+        if self.prompt == "breaks":
+            self.events.append(RepairEvent(len(self.log) - 1, "cache", 1.0, 0.0))
         return np.full_like(frame, int(self.prompt)) if self.prompt.isdecimal() else 255 - frame
 
     def set_prompt(self, prompt: str) -> None:
@@ -104,6 +108,15 @@ def test_stream_writes_every_frame_at_its_time(prompts_seen, clip, tmp_path, cap
     assert len(frames) == 12
     assert np.abs(frames[3][24, 14].astype(int) - (255, 255, 0)).max() < 12  # of blue
     assert set(tmp_path.iterdir()) == {clip, out}
+
+
+def test_repairs_are_told(prompts_seen, clip, tmp_path, capsys):
+    assert cli.main(["stream", str(clip), str(tmp_path / "out.mp4"), "--prompt", "breaks"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if "repaired" in line]
+    assert len(told) == len(prompts_seen) == 12
+    wanted = "lsdjax: warning: the stream was repaired at frame 3: cache 1, limit 0"
+    assert told[3] == wanted
 
 
 def test_prompts_switch_at_their_frames(prompts_seen, clip, tmp_path, capsys):

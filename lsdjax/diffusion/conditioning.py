@@ -27,7 +27,8 @@ def withhold_inputs(key: jax.Array, shape: tuple[int, int], share: float) -> jax
     """
     clip_key, chance_key, frame_key = jax.random.split(key, 3)
     clip = (shape[0], 1)
-    chance = jax.random.uniform(chance_key, clip) * jax.random.bernoulli(clip_key, share, clip)
+    chosen = jax.random.bernoulli(clip_key, share, clip)
+    chance = jnp.where(chosen, jax.random.uniform(chance_key, clip), 0.0)
     return (jax.random.uniform(frame_key, shape) < chance).astype(jnp.float32)
 
 

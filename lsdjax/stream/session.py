@@ -149,7 +149,6 @@ class Stream:
         )
         self._anchor = False
         if health is not None:
-            # Nobody judges a frame that was made from no input: there is nothing to hold it to.
             judge = None if missing else self._controller
             self._unread.append((self.frame_index, judge, health))
         self.frame_index += 1
@@ -163,8 +162,8 @@ class Stream:
             self.events.append(RepairEvent(index, "cache", float(broken), 0.0))
         if lost:
             self.events.append(RepairEvent(index, "previous", 1.0, 0.0))
-        if controller is not self._controller:
-            return  # the frame is of a past that was dropped
+        if controller is None or controller is not self._controller:
+            return  # no input to hold it to, or of a past that was dropped
         drift = controller.judge(self.frame_index, looks)
         if drift is not None:
             self.events.append(drift)

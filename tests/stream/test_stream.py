@@ -150,7 +150,9 @@ def test_guidance_moves_away_from_what_was_told_less(checkpoint: Checkpoint) -> 
         return run(streamer.start("pencil sketch", seed=1), clip).astype(float)
 
     plain, half, full = shown(), shown(prompt=0.5), shown(prompt=0.0)
-    np.testing.assert_allclose(half[0], (plain[0] + full[0]) / 2, atol=1.01)
+    inside = (np.minimum(plain, full)[0] > 0) & (np.maximum(plain, full)[0] < 255)
+    assert inside.mean() > 0.1
+    np.testing.assert_allclose(half[0][inside], (plain + full)[0][inside] / 2, atol=1.01)
     assert np.abs(full - plain).max() > 2
     forgetful = shown(history=0.0)
     np.testing.assert_allclose(forgetful[0], plain[0], atol=1.01)  # there was no past yet
