@@ -16,13 +16,9 @@ class RunCheckpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
-    def latest(self) -> int | None:
-        """The step of the newest complete checkpoint in the folder."""
-        return max(self._manager.all_steps(read=True), default=None)
-
     def restore[State](self, state: State) -> State:
         """The newest complete checkpoint, shaped and laid out like `state`; else `state` itself."""
-        step = self.latest()
+        step = self._manager.latest_step()
         if step is None:
             return state
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)

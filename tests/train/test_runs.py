@@ -87,11 +87,6 @@ def test_two_processes_lose_what_one_loses(runs, straight: Path, child: ModuleTy
     mine, theirs = ([line["loss"] for line in metrics(run)] for run in (runs.path("job"), straight))
     assert len(mine) == child.CONFIG.total_steps
     np.testing.assert_allclose(mine, theirs, rtol=1e-5)
-    states = [stored_state(run, child, "data=8") for run in (runs.path("job"), straight)]
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        *(state.params for state in states),
-    )
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_survives(runs) -> None:

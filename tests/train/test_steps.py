@@ -12,7 +12,7 @@ import pytest
 
 from lsdjax.configs import Stage, TrainConfig, preset
 from lsdjax.core.errors import UserError
-from lsdjax.core.sharding import local_copy, make_mesh, place
+from lsdjax.core.sharding import make_mesh, place
 from lsdjax.data.pipeline import DecodedPair, PairedWindows
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train.objective import picture_objective
@@ -31,8 +31,8 @@ def test_groups_are_dealt_in_turn_and_the_last_round_is_filled_up() -> None:
     assert deal(np.zeros((0, 3)), 4).shape == (0, 4, 3)
 
 
-def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[float], Any, TrainState]:
-    """Two steps on pairs; their losses, the parameters, and the state as it is laid out."""
+def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[Any], TrainState]:
+    """Three steps on pairs: their losses, and the state as it is laid out."""
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (2, 5, 40, 40, 3), dtype=np.uint8)
     pairs = [
@@ -44,23 +44,18 @@ def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[float], 
     graph, state = child.quick_state(CONFIG)
     state, losses = place(state, mesh), []
     step = make_train_step(graph, CONFIG, STAGE, mesh, single=True)
-    for number in range(2):
+    for number in range(3):
         state, metrics = step(state, draws.draw(number, single=True), None, number)
         losses.append([float(metrics.loss), float(metrics.gradient_norm)])
         losses.append(np.asarray(metrics.squared_error)[: STAGE.groups].tolist())
-    return losses, local_copy(state.params, mesh), state
+    return losses, state
 
 
 def test_eight_devices_lose_what_one_loses(child: ModuleType) -> None:
-    one, params_one, _ = run_steps(child, "data=1", 1)
-    eight, params_eight, state = run_steps(child, "data=2,fsdp=2,tensor=2", 8)
+    one, _ = run_steps(child, "data=1", 1)
+    eight, state = run_steps(child, "data=2,fsdp=2,tensor=2", 8)
     for mine, theirs in zip(eight, one, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        params_eight,
-        params_one,
-    )
     held = sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(state))
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert held < 0.3 * whole  # parameters, moments and EMA alike: fsdp x tensor is 4
