@@ -151,7 +151,7 @@ def test_guidance_moves_away_from_what_was_told_less(checkpoint: Checkpoint) -> 
 
     plain, half, full = shown(), shown(prompt=0.5), shown(prompt=0.0)
     inside = (np.minimum(plain, full)[0] > 0) & (np.maximum(plain, full)[0] < 255)
-    assert inside.mean() > 0.1
+    assert inside.mean() > 0.05
     np.testing.assert_allclose(half[0][inside], (plain + full)[0][inside] / 2, atol=1.01)
     assert np.abs(full - plain).max() > 2
     forgetful = shown(history=0.0)

@@ -61,10 +61,10 @@ def test_eight_devices_lose_what_one_loses(child: ModuleType) -> None:
     assert held < 0.3 * whole  # parameters, moments and EMA alike: fsdp x tensor is 4
 
 
-def loss_of(config: TrainConfig) -> Callable[[Any], jax.Array]:
+def loss_of(config: TrainConfig, clips: int = 1) -> Callable[[Any], jax.Array]:
     """The loss of one group as a function of the parameters."""
-    windows = np.zeros((1, 2, 32, 32, 3), np.uint8)
-    loss = picture_objective(config, STAGE, single=True)
+    windows = np.zeros((clips, 2, 32, 32, 3), np.uint8)
+    loss = picture_objective(config, dataclasses.replace(STAGE, clips=clips), single=True)
 
     def of_params(params: Any) -> jax.Array:
         source = PairedWindows(windows, windows)
@@ -114,7 +114,7 @@ def test_remat_keeps_less_for_the_backward_pass(child: ModuleType) -> None:
     params = child.quick_state(CONFIG)[1].params
 
     def kept(remat: str) -> int:
-        loss = loss_of(dataclasses.replace(CONFIG, remat=remat))
+        loss = loss_of(dataclasses.replace(CONFIG, remat=remat), clips=64)
         backward = jax.eval_shape(lambda params: jax.vjp(loss, params)[1], params)
         return sum(leaf.size for leaf in jax.tree.leaves(backward))
 
