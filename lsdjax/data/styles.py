@@ -55,8 +55,9 @@ class Teacher:
     typed key that stays the same for a whole stream. It returns inputs (what a model sees), targets
     (what it should show), both shaped like frames, and the state after the last frame.
 
-    lasting: what it adds to the input is to stay, so a past that has faded towards the input is an
-    error to be mended; elsewhere fading is part of the look, or the past does not matter.
+    lasting: what it remembers is there or not, so a past that has faded is an error to be mended;
+    elsewhere fading is part of the look, or mending it would feed on itself: a colour that is made
+    stronger because it looks faint drifts.
     """
 
     name: str
@@ -94,7 +95,7 @@ def _generative(name: str, degrade: Callable[[jax.Array, jax.Array], jax.Array])
     def render(frames, state, key):
         return jnp.clip(degrade(frames, key), 0.0, 1.0), frames, _advance(state, frames)
 
-    return Teacher(name, "generative", render, lasting=True)
+    return Teacher(name, "generative", render)
 
 
 def _canvas(name: str, step: Callable[[jax.Array, jax.Array], jax.Array]) -> Teacher:
