@@ -1,6 +1,7 @@
 """Checkpoints of a run, through orbax: saved whole or not at all, restored exactly."""
 
 import errno
+import logging
 import os
 from pathlib import Path
 from typing import cast
@@ -14,6 +15,8 @@ class RunCheckpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        # What fails in the background is raised by the next call as well: once is enough.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def restore[State](self, state: State) -> State:
