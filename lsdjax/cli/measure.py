@@ -96,7 +96,7 @@ class BenchPromptsCommand(Measurement):
     checkpoint: CheckpointArgument = None
     steps: StepsOption = None
     only: OnlyOption = ()
-    frames: Annotated[int, arg(metavar="N", help="frames of each clip")] = 8
+    frames: Annotated[int, arg(metavar="N", help="frames of each clip")] = 30
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:

@@ -37,7 +37,7 @@ def select_styles(
     clips: str | Path,
     only: tuple[str, ...] = (),
     steps: int | None = None,
-    frames: int = 8,
+    frames: int = 30,
     phrasings: Mapping[str, tuple[str, ...]] = HELD_OUT,
 ) -> dict[str, Any]:
     """Does a phrasing that was never trained on select the right style?

@@ -1,6 +1,5 @@
 """Notice that a stream has drifted: its output no longer looks as its input implies."""
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,7 +56,8 @@ class Controller:
     """
 
     def __init__(self) -> None:
-        self._recent: deque[np.ndarray] = deque(maxlen=LEARN_FRAMES)
+        self._recent = np.zeros((LEARN_FRAMES, 2, 8))  # a ring: no order is needed
+        self._seen = 0
         self._mean: np.ndarray | None = None
         self._beyond = 0
 
@@ -69,18 +69,20 @@ class Controller:
         if not np.isfinite(looks).all():  # `scorer.mend` sees to it
             return None
         sharpness = np.log(looks[:, 7:] + _SHARPNESS_FLOOR)
-        self._recent.append(np.concatenate([looks[:, :7], sharpness], axis=1))
+        place = self._seen % LEARN_FRAMES
+        self._recent[place, :, :7] = looks[:, :7]
+        self._recent[place, :, 7:] = sharpness
+        self._seen += 1
         if self._mean is None:
-            if len(self._recent) == LEARN_FRAMES:
+            if self._seen == LEARN_FRAMES:
                 self._mean = np.mean(self._recent, axis=0)
             return None
-        off = np.abs(np.array(self._recent) - self._mean)
+        off = np.abs(self._recent - self._mean)
         off = np.stack([off[..., :7].max(axis=-1), off[..., 7]], axis=-1)  # (frames, 2, 2)
         if off[:, 0, 0].min() > _ELSEWHERE:
-            self._mean = None
-            self._recent.clear()
+            self._mean, self._seen = None, 0
             return None
-        excess = off[-1, 1] - _GAINS @ off[:, 0].max(axis=0)
+        excess = off[place, 1] - _GAINS @ off[:, 0].max(axis=0)
         worst = int(np.argmax(excess / _LIMITS))
         self._beyond = self._beyond + 1 if excess[worst] > _LIMITS[worst] else 0
         if self._beyond < _PATIENCE_FRAMES:

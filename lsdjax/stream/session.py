@@ -12,7 +12,7 @@ from lsdjax.diffusion.conditioning import UNGUIDED, Guidance
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
 from lsdjax.stream.controllers import Controller, RepairEvent
-from lsdjax.stream.scorer import Health
+from lsdjax.stream.scorer import read_health
 from lsdjax.stream.state import init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
@@ -103,7 +103,7 @@ class Stream:
         self.frame_index = 0
         self.events: deque[RepairEvent] = deque(maxlen=_EVENTS)
         self._controller = Controller()
-        self._unread: deque[tuple[int, Controller | None, Health]] = deque()
+        self._unread: deque[tuple[int, Controller | None, jax.Array]] = deque()
         self._anchor = False
 
     @property
@@ -157,7 +157,7 @@ class Stream:
     def _read_health(self) -> None:
         """Report what the oldest unread step mended; make the next frame anew if it drifted."""
         index, controller, health = self._unread.popleft()
-        broken, lost, looks = jax.device_get(health)
+        broken, lost, looks = read_health(health)
         if broken:
             self.events.append(RepairEvent(index, "cache", float(broken), 0.0))
         if lost:

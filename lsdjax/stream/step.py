@@ -15,14 +15,14 @@ from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import clear, write
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import Prompt, Told, cached_context, model_graph
-from lsdjax.stream.scorer import Health, describe, mend, seal_picture, seal_slot
+from lsdjax.stream.scorer import describe, mend, pack_health, seal_picture, seal_slot
 from lsdjax.stream.state import Seal, StreamState
 
 # (params, state, frame uint8 (height, width, 3), input level (), prompt, strength (), key,
-#  anchor () bool) -> (state, frame uint8 (height, width, 3), health, None without repair)
+#  anchor () bool) -> (state, frame uint8 (height, width, 3), packed health or None without repair)
 StreamStep = Callable[
     [dict, StreamState, ArrayLike, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
-    tuple[StreamState, jax.Array, Health | None],
+    tuple[StreamState, jax.Array, jax.Array | None],
 ]
 
 
@@ -104,6 +104,7 @@ def make_stream_step(
         state = StreamState(cache, sample, Seal(slots, seal_picture(sample)))
         made = 0.5 * codec.decode(sample)[0, 0] + 0.5
         looks = jnp.stack([describe(frame.astype(jnp.float32) / 255.0), describe(made)])
-        return state, picture, Health(jnp.sum(~whole & ~anchor), ~kept & ~anchor, looks)
+        health = pack_health(jnp.sum(~whole & ~anchor), ~kept & ~anchor, looks)
+        return state, picture, health
 
     return jax.jit(step, donate_argnums=1)
