@@ -28,10 +28,17 @@ class Stage:
         input_drop: share of the clips in which input frames are withheld, each frame with a chance
             that is drawn once a clip: from a stream with gaps to free generation.
         history_max_level: history augmentation noises the previous output to U[0, this].
+        history_declared: share of the clips whose previous output is only said to be noised.
         history_drop: how often the previous output is withheld.
+        history_drift: share of the clips whose previous output looks like that of a stream that
+            drifted.
+        history_errors: share of the clips whose previous output has errors of the model's own, from
+            a bank that the run fills as it goes.
         fade: share of the clips whose previous output has faded, in styles that must not fade.
         own_history: share of the clips of a sequence that see the model's own previous pictures,
             of a rollout up to `own_depth` frames deep.
+        rollout: frames that the model streams by itself, through its KV cache, before those of a
+            sequence that it learns from.
         again: styles that have a further turn, one for each time that they are named.
     """
 
@@ -48,25 +55,34 @@ class Stage:
     pure_share: float = 0.5
     input_drop: float = 0.0
     history_max_level: float = 0.2
+    history_declared: float = 0.0
     history_drop: float = 0.0
+    history_drift: float = 0.0
+    history_errors: float = 0.0
     fade: float = 0.0
     own_history: float = 0.0
     own_depth: int = 1
+    rollout: int = 0
     again: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("steps", "clips", "frames", "prompts"):
             if getattr(self, name) < 1:
                 raise UserError(f"stage {self.name!r}: {name}={getattr(self, name)}; at least 1")
-        if self.groups < 0 or self.crop < 0 or self.crop % 16:
+        if self.groups < 0 or self.rollout < 0 or self.crop < 0 or self.crop % 16:
             raise UserError(
-                f"stage {self.name!r}: groups={self.groups}, crop={self.crop}; "
-                "groups of at least 0 and a multiple of 16 are expected"
+                f"stage {self.name!r}: groups={self.groups}, rollout={self.rollout}, "
+                f"crop={self.crop}; numbers of at least 0 and a multiple of 16 are expected"
             )
 
     def group_shape(self, *, single: bool) -> tuple[int, int]:
-        """Clips a group and frames a clip, in a step on single frames or on sequences."""
-        return (self.clips * self.frames, 1) if single else (self.clips, self.frames)
+        """Clips a group and frames a clip, in a step on single frames or on sequences.
+
+        The frames of a sequence include those that are rolled out before any is learned from.
+        """
+        if single:
+            return self.clips * self.frames, 1
+        return self.clips, self.rollout + self.frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +95,9 @@ class TrainConfig:
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
+        scenes: what the styles are shown on: "footage", clips and photos, or "lights", procedural
+            scenes whose contents are known for all time.
+        styles: those that are taught, all where empty.
         balance_floor: mean square error in [-1, 1] below which a style counts as learned.
         text_weight: weight of the prompt classification that trains the text encoder beside the
             picture loss.
@@ -97,6 +116,8 @@ class TrainConfig:
     b2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.998
+    scenes: str = "footage"
+    styles: tuple[str, ...] = ()
     balance_floor: float = 0.001
     text_weight: float = 0.1
     prompt_dropout: float = 0.05
@@ -110,6 +131,7 @@ class TrainConfig:
         for name, known in (
             ("compute_dtype", ("float32", "bfloat16")),
             ("remat", ("none", "dots", "blocks")),
+            ("scenes", ("footage", "lights")),
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"{name}={getattr(self, name)!r}; one of {known} is expected")
@@ -125,6 +147,11 @@ class TrainConfig:
                 return number, step
             step -= stage.steps
         raise ValueError("step is past the last stage")
+
+    def picture_size(self, stage: Stage) -> tuple[int, int]:
+        """Height and width in pixels of the pictures that a stage learns from."""
+        whole = (self.model.height, self.model.width)
+        return (stage.crop, stage.crop) if stage.crop else whole
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -18,7 +18,7 @@ from lsdjax.checkpoint.manager import RunCheckpoints, is_disk_full
 from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import local_copy, make_mesh, place
-from lsdjax.data.examples import device_pool
+from lsdjax.data.examples import Lights, device_pool
 from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
@@ -40,10 +40,11 @@ def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
     """
     stage = config.stages[config.stage_at(step)[0]]
     rng = np.random.default_rng([config.seed, step])
-    deck = np.array([*range(len(NAMES)), *(NAMES.index(name) for name in stage.again)])
+    taught = np.array([NAMES.index(name) for name in config.styles or NAMES])
+    deck = np.array([*taught, *(NAMES.index(name) for name in stage.again)])
     rounds = stage.groups // len(deck) + 1
     styles = np.concatenate([rng.permutation(deck) for _ in range(rounds)])[: stage.groups]
-    text_styles = rng.integers(len(NAMES), size=stage.prompts)
+    text_styles = rng.choice(taught, size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:
         ids = [tokenize(sample_phrase(rng, NAMES[number])) for number in numbers]
@@ -57,14 +58,14 @@ def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
 def is_single(config: TrainConfig, step: int) -> bool:
     """Whether this step of its stage trains on single frames."""
     stage = config.stages[config.stage_at(step)[0]]
-    return stage.frames == 1 or np.random.default_rng([config.seed, step, 1]).random() < (
-        stage.single_share
-    )
+    if stage.frames == 1 and not stage.rollout:
+        return True
+    return bool(np.random.default_rng([config.seed, step, 1]).random() < stage.single_share)
 
 
 def train(
     config: TrainConfig,
-    data: Pool | Sequence[DecodedPair],
+    data: Pool | Lights | Sequence[DecodedPair],
     run: Path,
     *,
     mesh: Mesh | None = None,
@@ -75,8 +76,8 @@ def train(
 ) -> Path:
     """Run the recipe from where `run` stands, and export its EMA; returns the exported folder.
 
-    The teachers show their styles on a pool; pairs show themselves, and stages on prompts alone are
-    left out. A new run begins with the parameters of `init`, where given; one that is continued has
+    The teachers show their styles on a pool or on moving lights; pairs show themselves, and stages
+    on prompts alone are left out. A new run begins with the parameters of `init`, where given; one that is continued has
     its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/. Every
     process of `mesh` has to call this alike, with a folder that all of them share.
 
@@ -91,7 +92,7 @@ def train(
     """
     mesh = mesh or make_mesh()
     leads = jax.process_index() == 0
-    if isinstance(data, Pool):
+    if isinstance(data, Pool | Lights):
         draws = None
     else:
         config = without_text_stages(config)
@@ -111,11 +112,13 @@ def train(
         traced = range(start + 2, min(start + 5, end)) if profile else range(0)
         if profile and not traced:
             raise UserError(f"--profile traces the third step, but {end - start} are left")
-        if isinstance(data, Pool):
-            pool = place(device_pool(data), mesh, PartitionSpec())
-            rows = taught_rows(jax.tree.map(lambda leaf: leaf.addressable_data(0), pool))
+        if isinstance(data, Pool | Lights):
+            footage = device_pool(data) if isinstance(data, Pool) else data
+            scenes = place(footage, mesh, PartitionSpec())
+            local = jax.tree.map(lambda leaf: leaf.addressable_data(0), scenes)
+            rows = taught_rows(config, local)
         else:
-            pool, rows = None, paired_rows(config, data)
+            scenes, rows = None, paired_rows(config, data)
         sheet = SampleSheet(config, graph, rows) if leads else None
         peak = peak or peak_tflops(mesh.devices.flat[0].device_kind)
         log = MetricsLog(
@@ -133,12 +136,12 @@ def train(
             if (number, single) not in compiled:
                 compiled[number, single] = (
                     make_train_step(graph, config, stage, mesh, single=single),
-                    step_cost(graph, config, stage, state.params, batch, single=single),
+                    step_cost(graph, config, stage, state.params, state.bank, batch, single=single),
                 )
             run_step, cost = compiled[number, single]
             if step in traced[:1]:
                 jax.profiler.start_trace(str(profile))
-            state, metrics = run_step(state, batch, pool, step)
+            state, metrics = run_step(state, batch, scenes, step)
             if pending is not None:
                 log.write(*pending)
             pending = (step, batch, metrics, cost)

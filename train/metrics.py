@@ -14,6 +14,7 @@ import numpy as np
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.data.pipeline import PairedWindows
 from lsdjax.data.styles import NAMES
+from lsdjax.diffusion.history import ErrorBank
 from lsdjax.train.objective import picture_objective, text_objective
 from lsdjax.train.state import Graph
 from lsdjax.train.steps import PromptBatch, StepMetrics
@@ -56,11 +57,12 @@ def step_cost(
     config: TrainConfig,
     stage: Stage,
     params: Any,
+    bank: ErrorBank | None,
     batch: PromptBatch,
     *,
     single: bool,
 ) -> StepCost:
-    """Count without compiling anything; only shapes of `params` and of the batch matter."""
+    """Count without compiling anything; only shapes of `params`, bank and batch matter."""
 
     def count(loss: Callable, *arguments: Any) -> float:
         grow = jax.jit(jax.grad(loss, has_aux=True))
@@ -72,7 +74,7 @@ def step_cost(
     flops, groups = 0.0, len(batch.prompts)
     if groups:
         loss = picture_objective(dataclasses.replace(config, remat="none"), stage, single=single)
-        group = (jax.random.key(0), PairedWindows(video, video), batch.prompts[0])
+        group = (jax.random.key(0), PairedWindows(video, video), batch.prompts[0], bank)
         flops += groups * count(loss, *group)
     if m := len(batch.text_styles):
         told = (batch.text_styles, batch.text_prompts, np.ones(m, np.float32))

@@ -7,10 +7,11 @@ comes after the examples is the same for both.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -20,8 +21,28 @@ from lsdjax.core.events import CELL
 from lsdjax.data.examples import Examples
 from lsdjax.diffusion.conditioning import withhold_inputs
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import faded_history, noisy_history, own_history
-from lsdjax.model.dit import BLOCK, Told, model_graph
+from lsdjax.diffusion.history import (
+    ErrorBank,
+    drifted_history,
+    erred_history,
+    faded_history,
+    noisy_history,
+    own_history,
+)
+from lsdjax.diffusion.schedule import add_noise, step_levels
+from lsdjax.diffusion.solver import solve
+from lsdjax.model.cache import KVCache, init_cache, write
+from lsdjax.model.config import ModelConfig
+from lsdjax.model.dit import (
+    BLOCK,
+    CausalDiT,
+    Prompt,
+    Told,
+    cached_context,
+    clean_context,
+    model_graph,
+    sequence_context,
+)
 from lsdjax.train.state import Graph
 
 
@@ -31,8 +52,28 @@ class Source(Protocol):
     def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples: ...
 
 
-# (params, key, source, ids (words, n-grams)) -> (loss (), square error at pure noise ())
-PictureLoss = Callable[[Any, jax.Array, Source, jax.Array], tuple[jax.Array, jax.Array]]
+class Scenes(Protocol):
+    """A pytree of what the styles are shown on."""
+
+    def taught(self, style: jax.Array | np.ndarray) -> Source: ...
+
+
+class PictureReport(NamedTuple):
+    """What a group tells besides its loss.
+
+    squared_error (): at pure noise. mistakes (t, h, w, ch): predicted sample - sample of its first
+    clip's frames, made at noise levels levels (t,); None where no bank collects them.
+    """
+
+    squared_error: jax.Array
+    mistakes: jax.Array | None
+    levels: jax.Array | None
+
+
+# (params, key, source, ids (words, n-grams), error bank or None) -> (loss (), report)
+PictureLoss = Callable[
+    [Any, jax.Array, Source, jax.Array, ErrorBank | None], tuple[jax.Array, PictureReport]
+]
 # (params, styles (m,), prompts (m, words, n-grams), weights (m,)) -> (loss (), recognised ())
 TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -60,19 +101,21 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
     The model computes in `config.compute_dtype`, from float32 parameters; the text encoder, the
     noise and the loss are float32. Activations are kept or computed anew as `config.remat` says.
     """
-    clips, frames = stage.group_shape(single=single)
-    shape = (clips, frames, config.model.height, config.model.width)
-    side = (stage.crop, stage.crop) if stage.crop else shape[2:]
-    graph = model_graph(dataclasses.replace(config.model, height=side[0], width=side[1]))
-    codec, dtype = PixelCodec(), jnp.dtype(config.compute_dtype)
+    clips, shown = stage.group_shape(single=single)
+    rollout = 0 if single else stage.rollout
+    frames = shown - rollout
+    shape = (clips, shown, config.model.height, config.model.width)
+    side = config.picture_size(stage)
+    sizes = dataclasses.replace(config.model, height=side[0], width=side[1])
+    graph, codec, dtype = model_graph(sizes), PixelCodec(), jnp.dtype(config.compute_dtype)
 
     def narrow(tree):
         return jax.tree.map(
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    def picture_loss(params, key, source: Source, ids) -> tuple[jax.Array, jax.Array]:
-        keys = jax.random.split(key, 8)
+    def picture_loss(params, key, source: Source, ids, bank) -> tuple[jax.Array, PictureReport]:
+        keys = jax.random.split(key, 11)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(graph, nnx.State(params["model"]))
@@ -82,33 +125,59 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
         )
         prompt = model.prompt(narrow(embedding))
         noise = jax.random.normal(keys[4], targets.shape)
-
-        withheld = withhold_inputs(keys[7], (clips, frames), stage.input_drop)
+        withheld = withhold_inputs(keys[7], (clips, shown), stage.input_drop)
+        given = Told(inputs, withheld, previous, 1 - examples.present, examples.events)
+        cache = None
+        if rollout:
+            lead = jax.tree.map(lambda x: x[:, :rollout], given)
+            cache, last = roll_out(model, sizes, keys[8], narrow(lead), prompt)
+            given, targets, noise, faint = jax.tree.map(
+                lambda x: x[:, rollout:], (given, targets, noise, faint)
+            )
+            previous = jnp.concatenate([last.astype(jnp.float32), given.previous[:, 1:]], axis=1)
+            given = given._replace(previous=previous)
+        present = 1 - given.previous_level
 
         def denoise(noisy, noise_level, previous, level):
-            told = Told(narrow(inputs), withheld, narrow(previous), level, examples.events)
+            told = narrow(given._replace(previous=previous, previous_level=level))
+            observation = model.observe(told, prompt)
+            context = sequence_context(frames, sizes)
+            if cache is not None:
+                context = cached_context(cache, sizes, frames)
             finest = jnp.zeros_like(noise_level)
-            prediction = model(narrow(noisy), noise_level, finest, told, prompt)
+            if sizes.clean_pass:
+                clean = narrow(targets), finest, finest
+                seen = model.denoise(*clean, observation, prompt, context)
+                context = clean_context(seen, context, sizes)
+            prediction = model.denoise(
+                narrow(noisy), noise_level, finest, observation, prompt, context
+            )
             return prediction.sample.astype(jnp.float32)
 
         if config.remat != "none":
             denoise = jax.checkpoint(denoise, policy=_POLICIES[config.remat])
-        previous = faded_history(keys[6], previous, faint, share=stage.fade)
+        previous = faded_history(keys[6], given.previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
             pure = jnp.ones((clips, frames))
             previous = own_history(
                 keys[5],
-                lambda told: denoise(noise, pure, told, 1 - examples.present),
+                lambda told: denoise(noise, pure, told, 1 - present),
                 previous,
                 share=stage.own_history,
                 depth=stage.own_depth,
             )
+        if stage.history_drift:
+            pixels = drifted_history(keys[9], codec.decode(previous), share=stage.history_drift)
+            previous = codec.encode(pixels)
+        if stage.history_errors:
+            previous = erred_history(keys[10], previous, bank, share=stage.history_errors)
         previous, level = noisy_history(
             keys[1],
             previous,
-            examples.present,
+            present,
             max_level=stage.history_max_level,
             drop=stage.history_drop,
+            declared=stage.history_declared,
         )
         levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
         loss = forcing_loss(
@@ -117,9 +186,51 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             noise,
             levels,
         )
-        return balanced(loss.weighted, config.balance_floor), loss.squared_error
+        report = PictureReport(loss.squared_error, None, None)
+        if stage.history_errors:
+            mistakes = (loss.prediction - targets)[0]
+            report = PictureReport(loss.squared_error, mistakes, levels[0])
+        return balanced(loss.weighted, config.balance_floor), report
 
     return picture_loss
+
+
+def roll_out(
+    model: CausalDiT, config: ModelConfig, key: jax.Array, given: Told, prompt: Prompt
+) -> tuple[KVCache, jax.Array]:
+    """Stream the frames of `given` as `make_stream_step` does; the cache and the last picture.
+
+    The first frame is told what `given` says of its past, every other one the model's own picture
+    before it. Nothing is learned from it: gradients stop at what it returns.
+    """
+    clips, frames = given.input_level.shape
+    cache = init_cache(config, clips, given.inputs.dtype)
+    steps = step_levels(config.steps, config.noise_shift)
+    previous, level = given.previous[:, :1], given.previous_level[:, :1]
+    for i in range(frames):
+        noise_key, history_key = jax.random.split(jax.random.fold_in(key, i))
+        now = jax.tree.map(lambda x, i=i: x[:, i : i + 1], given)
+        smear = jax.random.normal(history_key, previous.shape, previous.dtype)
+        smear = smear if config.history_noise else jnp.zeros_like(smear)
+        level = jnp.maximum(level, config.history_level)
+        told = now._replace(previous=add_noise(previous, smear, level), previous_level=level)
+        observation = model.observe(told, prompt)
+        context = cached_context(cache, config)
+
+        def denoise(x, noise_level, step_size, observation=observation, context=context):
+            finest = jnp.zeros_like(step_size)
+            out = model.denoise(x, noise_level, finest, observation, prompt, context)
+            return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
+
+        noise = jax.random.normal(noise_key, previous.shape, previous.dtype)
+        sample, kept = solve(denoise, noise, steps.astype(previous.dtype))
+        previous = jnp.clip(sample, -1.0, 1.0)
+        if config.clean_pass:
+            clean = jnp.zeros((clips, 1))
+            _, kept = denoise(previous, clean, clean)
+        cache = write(cache, *kept, config.sinks)
+        level = jnp.zeros_like(level)
+    return jax.lax.stop_gradient((cache, previous))
 
 
 def text_objective(graph: Graph, config: TrainConfig) -> TextLoss:

@@ -10,7 +10,6 @@ from flax import nnx
 
 from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
-from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.pipeline import DecodedPair, draw_group
 from lsdjax.data.styles import NAMES
@@ -18,7 +17,7 @@ from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.model.dit import Told
 from lsdjax.text.tokenizer import tokenize
-from lsdjax.train.objective import Source
+from lsdjax.train.objective import Scenes, Source
 from lsdjax.train.state import Graph
 
 EXAMPLES = 4
@@ -27,11 +26,11 @@ MAX_PAIRS = 18
 Row = tuple[Source, np.ndarray]
 
 
-def taught_rows(pool: DevicePool) -> list[Row]:
-    """Every style on footage of the pool, with the ids of its first phrase."""
-    names = enumerate(NAMES)
+def taught_rows(config: TrainConfig, scenes: Scenes) -> list[Row]:
+    """Every style that is taught, on its scenes, with the ids of its first phrase."""
     return [
-        (Taught(pool, np.asarray(n, np.int32)), tokenize(PHRASES[name][0])) for n, name in names
+        (scenes.taught(np.asarray(NAMES.index(name), np.int32)), tokenize(PHRASES[name][0]))
+        for name in config.styles or NAMES
     ]
 
 

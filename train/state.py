@@ -8,20 +8,27 @@ import optax
 from flax import nnx
 
 from lsdjax.checkpoint.export import Checkpoint
+from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
+from lsdjax.diffusion.history import ErrorBank, init_bank
 from lsdjax.model.dit import CausalDiT
 from lsdjax.model.layers import Linear
 
 
 class TrainState(NamedTuple):
-    """step () int32; params and ema {"model": ..., "classifier": ...}; optimizer: optax's."""
+    """What is saved and resumed.
+
+    step () int32; params and ema {"model": ..., "classifier": ...}; optimizer: optax's; bank: the
+    model's own errors, where a stage of the recipe needs them.
+    """
 
     step: jax.Array
     params: Any
     ema: Any
     optimizer: optax.OptState
+    bank: ErrorBank | None = None
 
 
 class Graph(NamedTuple):
@@ -63,8 +70,22 @@ def init_state(config: TrainConfig) -> tuple[Graph, TrainState]:
         params=params,
         ema=jax.tree.map(jnp.copy, params),
         optimizer=optimizer(config).init(params),
+        bank=_empty_bank(config),
     )
     return Graph(graph, head), state
+
+
+def _empty_bank(config: TrainConfig) -> ErrorBank | None:
+    sizes = {config.picture_size(stage) for stage in config.stages if stage.history_errors}
+    if not sizes:
+        return None
+    if len(sizes) > 1:
+        raise UserError(
+            f"stages with history_errors show pictures of {sorted(sizes)} pixels; "
+            "one size is expected, the error bank's"
+        )
+    codec, (height, width) = PixelCodec(), sizes.pop()
+    return init_bank((height // codec.factor, width // codec.factor, codec.channels))
 
 
 def check_model(checkpoint: Checkpoint, config: TrainConfig) -> None:

@@ -19,9 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split_axes
-from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.pipeline import PairedGroup
-from lsdjax.train.objective import picture_objective, text_objective
+from lsdjax.diffusion.history import ErrorBank, fill_bank
+from lsdjax.train.objective import PictureReport, Scenes, picture_objective, text_objective
 from lsdjax.train.state import Graph, TrainState, optimizer
 
 WHOLE, DEALT = PartitionSpec(), PartitionSpec(BATCH_AXES)
@@ -69,10 +69,8 @@ class Sums(NamedTuple):
     gradient: Any
 
 
-# (state, batch, pool, index of the step) -> (state, metrics); donates the state
-TrainStep = Callable[
-    [TrainState, PromptBatch, DevicePool | None, int], tuple[TrainState, StepMetrics]
-]
+# (state, batch, scenes, index of the step) -> (state, metrics); donates the state
+TrainStep = Callable[[TrainState, PromptBatch, Scenes | None, int], tuple[TrainState, StepMetrics]]
 
 
 def deal(tree: Any, hands: int) -> Any:
@@ -91,7 +89,7 @@ def make_train_step(
 ) -> TrainStep:
     """The step of one stage, on sequences or on single frames.
 
-    Its pool is on every device of the mesh, its state laid out by `split_axes`.
+    Its scenes are on every device of the mesh, its state laid out by `split_axes`.
     """
     picture_loss = picture_objective(config, stage, single=single)
     text_loss = text_objective(graph, config)
@@ -129,25 +127,30 @@ def make_train_step(
         return params, constrain_sums(by_hand(learn, **specs)(params, text))
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def add_groups(params, sums: Sums, pool, index, dealt, turn) -> tuple[Sums, jax.Array]:
-        def add(params, sums, pool, index, dealt, turn):
+    def add_groups(params, sums: Sums, scenes, bank, key, dealt, turn):
+        def add(params, sums, scenes, bank, key, dealt, turn):
             shown, ids, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
-            source = shown if pool is None else Taught(pool, shown)
-            key = jax.random.fold_in(jax.random.key(config.seed), index)
-            (loss, error), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
-                params, jax.random.fold_in(key, number), source, ids
+            source = shown if scenes is None else scenes.taught(shown)
+            (loss, report), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
+                params, jax.random.fold_in(key, number), source, ids, bank
             )
             more = Sums(loss, jnp.zeros(()), gradient)
             sums = jax.tree.map(lambda a, b: a + weight * b[None], sums, more)
-            return sums, error[None]
+            return sums, jax.tree.map(lambda leaf: leaf[None], report)
 
-        specs = (WHOLE, DEALT, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
+        specs = (WHOLE, DEALT, WHOLE, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
         added = by_hand(add, in_specs=specs, out_specs=DEALT)
-        sums, error = added(params, sums, pool, index, dealt, turn)
-        return constrain_sums(sums), error
+        sums, report = added(params, sums, scenes, bank, key, dealt, turn)
+        return constrain_sums(sums), report
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def finish(state: TrainState, sums: Sums, errors) -> tuple[TrainState, StepMetrics]:
+    def filled(bank: ErrorBank, reports: PictureReport, groups: int, key) -> ErrorBank:
+        found = jax.tree.map(lambda leaf: leaf[:groups].reshape(-1, *leaf.shape[2:]), reports[1:])
+        return fill_bank(jax.random.fold_in(key, groups), bank, *found)
+
+    @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
+    def finish(
+        state: TrainState, sums: Sums, reports: list[PictureReport], key, groups: int
+    ) -> tuple[TrainState, StepMetrics]:
         loss, accuracy, gradient = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
         gradient = constrain(gradient, mesh)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an int32 count
@@ -156,12 +159,17 @@ def make_train_step(
         count = (state.step + 1).astype(jnp.float32)
         decay = jnp.minimum(config.ema_decay, count / (count + 10.0))
         ema = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.ema, params)
-        error = jnp.concatenate(errors) if errors else jnp.zeros((0,))
+        error, bank = jnp.zeros((0,)), state.bank
+        if reports:
+            together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *reports)
+            error = together.squared_error
+            if stage.history_errors and bank is not None:
+                bank = filled(bank, together, groups, key)
         metrics = StepMetrics(loss, error, accuracy, optax.tree.norm(gradient))
         metrics = jax.lax.with_sharding_constraint(metrics, NamedSharding(mesh, WHOLE))
-        return constrain(TrainState(state.step + 1, params, ema, moments), mesh), metrics
+        return constrain(TrainState(state.step + 1, params, ema, moments, bank), mesh), metrics
 
-    def step(state: TrainState, batch: PromptBatch, pool: DevicePool | None, index: int):
+    def step(state: TrainState, batch: PromptBatch, scenes: Scenes | None, index: int):
         groups, prompts = len(batch.prompts), len(batch.text_styles)
         weights = np.full(prompts, 1 / max(prompts, 1), np.float32)
         text = (batch.text_styles, batch.text_prompts, weights)
@@ -169,11 +177,13 @@ def make_train_step(
         pictures = (batch.shown(), batch.prompts, numbers, share.astype(np.float32))
         dealt, text = place(deal((pictures, text), hands), mesh, PartitionSpec(None, BATCH_AXES))
         params, sums = begin(state.params, text)
-        errors = []
+        # Given, not built in: what was compiled for one seed serves all.
+        key = jax.random.fold_in(jax.random.key(config.seed), index)
+        key = jax.device_put(key, NamedSharding(mesh, WHOLE))
+        reports = []
         for turn in range(-(-groups // hands)):
-            turn, number = np.int32(turn), np.int32(index)
-            sums, error = add_groups(params, sums, pool, number, dealt, turn)
-            errors.append(error)
-        return finish(state, sums, errors)
+            sums, report = add_groups(params, sums, scenes, state.bank, key, dealt, np.int32(turn))
+            reports.append(report)
+        return finish(state, sums, reports, key, groups)
 
     return step

@@ -100,7 +100,7 @@ class TrainCommand:
             from lsdjax.data.paired import load_paired
             from lsdjax.data.pipeline import decode_pairs
 
-            longest = max(stage.frames for stage in config.stages)
+            longest = max(stage.rollout + stage.frames for stage in config.stages)
             return decode_pairs(
                 load_paired(first), config.model.height, config.model.width, frames=longest
             )

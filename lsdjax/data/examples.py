@@ -3,6 +3,7 @@
 Everything after decoding happens on the device, so an accelerator is never starved by the host.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from lsdjax.core.events import draw_events
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
 from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
-from lsdjax.data.synthetic import moving_shapes
+from lsdjax.data.synthetic import moving_lights, moving_shapes
 
 BURN_IN = 10
 START_SHARE = 0.35
@@ -20,6 +21,8 @@ GENERATIVE_START_SHARE = 0.9
 """A past that is the truth would give the answer away, and no stream has one."""
 SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
+MAX_TIME = 10_000
+"""Frames into its life at which a scene of lights may be met, at most."""
 
 _STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
 _START_SHARE = np.array(
@@ -39,6 +42,16 @@ class DevicePool(NamedTuple):
     starts: jax.Array
     lengths: jax.Array
     log_weights: jax.Array
+
+    def taught(self, style: jax.Array | np.ndarray) -> "Taught":
+        return Taught(self, style)
+
+
+class Lights(NamedTuple):
+    """Moving lights in the place of footage."""
+
+    def taught(self, style: jax.Array | np.ndarray) -> "TaughtLights":
+        return TaughtLights(style)
 
 
 class Examples(NamedTuple):
@@ -82,6 +95,26 @@ class Taught(NamedTuple):
 
     def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples:
         return make_examples(key, self.pool, jnp.asarray(self.style), shape)
+
+
+class TaughtLights(NamedTuple):
+    """What one group shows: one style () int32 on moving lights."""
+
+    style: jax.Array | np.ndarray
+
+    def examples(self, key: jax.Array, shape: tuple[int, int, int, int]) -> Examples:
+        """As `make_examples`, every scene at a random time of its own."""
+        b, t, height, width = shape
+
+        def scene(key: jax.Array) -> jax.Array:
+            first = jax.random.randint(key, (), 0, MAX_TIME)
+            return moving_lights(key, first + jnp.arange(-BURN_IN, t + 1), height, width)[0]
+
+        start_key, scene_key, teacher_key = jax.random.split(key, 3)
+        frames = jax.vmap(scene)(jax.random.split(scene_key, b))
+        return _teach_streams(
+            start_key, teacher_key, jnp.asarray(self.style), lambda part: frames[:, part], shape
+        )
 
 
 class Source(NamedTuple):
@@ -176,16 +209,10 @@ def _recolour(key: jax.Array, frames: jax.Array) -> jax.Array:
 def make_examples(
     key: jax.Array, pool: DevicePool, style: jax.Array, shape: tuple[int, int, int, int]
 ) -> Examples:
-    """One style's examples: shape (b, t, height, width), style () int32.
-
-    Some start a stream (nothing came before the first frame), the others join one in the middle:
-    there the teacher has run for a while and its last output is given as `previous`.
-    """
+    """One style's examples on footage: shape (b, t, height, width), style () int32."""
     b, t, height, width = shape
     start_key, window_key, teacher_key = jax.random.split(key, 3)
-    starts = jax.random.bernoulli(start_key, jnp.asarray(_START_SHARE)[style], (b,))
     window_keys = jax.random.split(window_key, b)
-
     times = jnp.arange(-BURN_IN, t + 1, dtype=jnp.int32)
     sources = jax.vmap(draw_source, in_axes=(0, None, None))(window_keys, pool, times)
 
@@ -193,6 +220,23 @@ def make_examples(
         chosen = sources._replace(raw=sources.raw[:, part], times=sources.times[:, part])
         return jax.lax.map(lambda source: render_source(source, height, width), chosen)
 
+    return _teach_streams(start_key, teacher_key, style, window, shape)
+
+
+def _teach_streams(
+    start_key: jax.Array,
+    teacher_key: jax.Array,
+    style: jax.Array,
+    window: Callable[[slice], jax.Array],
+    shape: tuple[int, int, int, int],
+) -> Examples:
+    """One style's examples of scenes; `window` renders a part of their BURN_IN + t + 1 frames.
+
+    Some start a stream (nothing came before the first frame), the others join one in the middle:
+    there the teacher has run for a while and its last output is given as `previous`.
+    """
+    b, t, height, width = shape
+    starts = jax.random.bernoulli(start_key, jnp.asarray(_START_SHARE)[style], (b,))
     fresh = init_state(b, height, width)
 
     def burnt_in() -> TeacherState:

@@ -18,10 +18,15 @@ WEIGHT_FLOOR = 0.25
 
 
 class ForcingLoss(NamedTuple):
-    """weighted: () the objective; squared_error: () mean square error at pure noise, to report."""
+    """What a group of clips loses.
+
+    weighted (): the objective; squared_error (): mean square error at pure noise, to report;
+    prediction (b, t, ...): the predicted samples.
+    """
 
     weighted: jax.Array
     squared_error: jax.Array
+    prediction: jax.Array
 
 
 def draw_levels(key: jax.Array, shape: tuple[int, int], pure_share: float) -> jax.Array:
@@ -43,7 +48,8 @@ def forcing_loss(
     error = jnp.mean((prediction - sample) ** 2, axis=tuple(range(2, sample.ndim)))
     pure = (noise_level >= 1).astype(error.dtype)
     at_pure = jnp.sum(error * pure) / jnp.maximum(jnp.sum(pure), 1.0)
-    return ForcingLoss(jnp.mean(error / jnp.maximum(noise_level, WEIGHT_FLOOR)), at_pure)
+    weighted = jnp.mean(error / jnp.maximum(noise_level, WEIGHT_FLOOR))
+    return ForcingLoss(weighted, at_pure, prediction)
 
 
 def balanced(loss: jax.Array, floor: float) -> jax.Array:

@@ -25,6 +25,9 @@ class ModelConfig:
         steps: denoising steps a frame that the checkpoint was made for.
         noise_shift: warp of the sampler's noise levels; above 1 the steps crowd at high noise.
         history_level: noise level that a stream declares for its own previous frame.
+        history_noise: whether a stream also adds the noise that it declares.
+        clean_pass: whether later frames see keys and values of a frame's clean picture, at the
+            price of one more pass a frame, instead of those that its last denoising step computed.
     """
 
     height: int = 128
@@ -42,6 +45,8 @@ class ModelConfig:
     steps: int = 2
     noise_shift: float = 1.0
     history_level: float = 0.05
+    history_noise: bool = True
+    clean_pass: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):

@@ -255,11 +255,42 @@ def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:
     return (Context(None, None, ages, visible),) * config.depth
 
 
-def cached_context(cache: KVCache, config: ModelConfig) -> tuple[Context, ...]:
-    """Attention of the next frame over the KV ring and itself."""
-    frames = jnp.concatenate([cache.frames, cache.length[None]])
-    ages, visible = ages_at(cache.length, frames, config.window, config.sinks)
+def cached_context(cache: KVCache, config: ModelConfig, frames: int = 1) -> tuple[Context, ...]:
+    """Attention of the next `frames` frames over the KV ring and each other, block-causal."""
+    index = cache.length + jnp.arange(frames, dtype=jnp.int32)
+    seen = jnp.concatenate([cache.frames, index])
+    ages, visible = jax.vmap(ages_at, in_axes=(0, None, None, None))(
+        index, seen, config.window, config.sinks
+    )
     return tuple(
-        Context(cache.keys[layer], cache.values[layer], ages[None], visible[None])
+        Context(cache.keys[layer], cache.values[layer], ages, visible)
         for layer in range(config.depth)
     )
+
+
+def clean_context(
+    clean: Prediction, past: tuple[Context, ...], config: ModelConfig
+) -> tuple[Context, ...]:
+    """Let noisy frames see `past`, the clean copies of the frames before them, and themselves.
+
+    clean: the pass over the clean frames; past: the context that it had. So a sequence is learnt in
+    two passes as a stream with a clean pass runs it.
+    """
+    frames = clean.keys.shape[2]
+    own = jnp.eye(frames, dtype=bool)
+
+    def layer(number: int, seen: Context) -> Context:
+        slots = seen.ages.shape[1] - frames
+        visible = seen.visible.at[:, slots:].set(seen.visible[:, slots:] & ~own)
+        keys, values = clean.keys[number], clean.values[number]
+        if seen.keys is not None and seen.values is not None:
+            keys = jnp.concatenate([seen.keys.astype(keys.dtype), keys], axis=1)
+            values = jnp.concatenate([seen.values.astype(values.dtype), values], axis=1)
+        return Context(
+            keys,
+            values,
+            jnp.concatenate([seen.ages, jnp.zeros_like(own, jnp.int32)], axis=1),
+            jnp.concatenate([visible, own], axis=1),
+        )
+
+    return tuple(layer(number, seen) for number, seen in enumerate(past))

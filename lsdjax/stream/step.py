@@ -44,7 +44,8 @@ def make_stream_step(
 
     Input level 1 says that there is no input frame: the model goes on by itself.
     The keys and values that the last denoising step computed are the ones that later frames see:
-    training draws a noise level for every frame of the context, so no extra clean pass is needed.
+    training draws a noise level for every frame of the context, so no extra clean pass is needed
+    (a model trained with `clean_pass` takes one).
     The noise and the events of frame i are functions of the key and of i, so a stream can be
     replayed.
 
@@ -64,6 +65,7 @@ def make_stream_step(
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
         history = jnp.where((index > 0) & kept, config.history_level, 1.0)[None, None]
         smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
+        smear = smear if config.history_noise else jnp.zeros_like(smear)
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
         told = Told(inputs, jnp.full((1, 1), input_level), previous, history, events)
@@ -92,6 +94,10 @@ def make_stream_step(
         noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
         sample, (keys, values) = solve(denoise, noise, levels)
         sample = jnp.clip(sample, -1.0, 1.0)
+        if config.clean_pass:
+            clean = jnp.zeros((1, 1))
+            seen = model.denoise(sample, clean, clean, views["told"][0], prompt, context)
+            keys, values = seen.keys[:, :, 0], seen.values[:, :, 0]
         cache = write(state.cache, keys, values, config.sinks)
         shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
