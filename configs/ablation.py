@@ -21,7 +21,7 @@ MODEL = ModelConfig(
 STAGE = Stage(
     "lights",
     steps=1500,
-    groups=2,
+    groups=1,
     clips=16,
     frames=8,
     prompts=1,

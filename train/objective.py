@@ -126,6 +126,7 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
         prompt = model.prompt(narrow(embedding))
         noise = jax.random.normal(keys[4], targets.shape)
         withheld = withhold_inputs(keys[7], (clips, shown), stage.input_drop)
+        withheld = withheld * examples.present  # out of nothing there is nothing to make
         given = Told(inputs, withheld, previous, 1 - examples.present, examples.events)
         cache = None
         if rollout:

@@ -7,7 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
-from lsdjax.diffusion.history import FADED, PATCH, faded_history, noisy_history, own_history
+from lsdjax.diffusion.history import (
+    BUCKETS,
+    ENTRIES,
+    FADED,
+    PATCH,
+    drifted_history,
+    erred_history,
+    faded_history,
+    fill_bank,
+    init_bank,
+    noisy_history,
+    own_history,
+)
 from lsdjax.diffusion.schedule import (
     add_noise,
     expand,
@@ -131,6 +143,57 @@ def test_history_declares_what_it_did() -> None:
     measured = np.std(noisy[:, 1:], axis=-1)
     np.testing.assert_allclose(measured, rest, atol=0.35)
     assert np.corrcoef(measured.ravel(), rest.ravel())[0, 1] > 0.95
+
+
+def test_declared_history_tells_a_level_and_adds_no_noise() -> None:
+    previous, present = normal(0, 400, 2, 5), np.ones((400, 2), np.float32)
+    declare = jax.jit(functools.partial(noisy_history, max_level=0.3, drop=0.0, declared=0.25))
+    told, level = (np.asarray(x) for x in declare(jax.random.key(0), previous, present))
+    clean = np.abs(told - (1 - level[..., None]) * previous).max(axis=(1, 2)) < 1e-6
+    assert 0.15 < clean.mean() < 0.35  # the others are noised
+    assert level[clean].std() > 0.05 and level.max() <= 0.3
+
+
+def test_error_bank_sorts_by_level_and_keeps_the_latest() -> None:
+    fill = jax.jit(fill_bank)
+    bank = init_bank((1, 1, 1))
+    levels = np.linspace(0, 1, 4 * BUCKETS, dtype=np.float32)
+    for number in range(60):
+        errors = (1 + levels)[:, None, None, None]
+        bank = fill(jax.random.key(number), bank, errors, levels)
+    held = np.asarray(bank.errors)[..., 0, 0, 0]
+    assert held.shape == (BUCKETS, ENTRIES) and (held > 0).mean() > 0.95
+    for bucket, errors in enumerate(held):
+        found = errors[errors > 0] - 1
+        assert (bucket / BUCKETS <= found).all()
+        assert (found <= (bucket + 1) / BUCKETS).all()
+
+
+def test_erred_history_adds_errors_of_the_bank() -> None:
+    previous = normal(0, 400, 2, 3, 3, 2)
+    err = jax.jit(functools.partial(erred_history, share=0.25))
+    empty = init_bank((3, 3, 2))
+    np.testing.assert_array_equal(err(jax.random.key(0), previous, empty), previous)
+    full = empty._replace(errors=jnp.ones_like(empty.errors))
+    added = np.asarray(err(jax.random.key(0), previous, full)) - previous
+    chosen = np.abs(added).max(axis=(1, 2, 3, 4)) > 0
+    assert 0.15 < chosen.mean() < 0.35
+    gain = added[chosen].reshape(-1, 18)
+    assert np.ptp(gain, axis=1).max() < 1e-5  # one gain a frame
+    assert 0.69 < gain.min() < 0.75 and 1.25 < gain.max() < 1.31
+
+
+def test_drifted_history_blurs_tints_and_keeps_its_amounts_for_a_clip() -> None:
+    clip = np.tile(np.clip(0.4 * normal(0, 200, 1, 16, 16, 3), -1, 1), (1, 3, 1, 1, 1))
+    drift = jax.jit(functools.partial(drifted_history, share=0.5))
+    drifted = np.asarray(drift(jax.random.key(0), clip))
+    np.testing.assert_allclose(drifted[:, 1:], drifted[:, :1].repeat(2, axis=1), atol=1e-6)
+    changed = np.abs(drifted - clip).max(axis=(1, 2, 3, 4)) > 0
+    assert 0.4 < changed.mean() < 0.6 and np.abs(drifted).max() <= 1
+    cast = (drifted - clip)[changed].mean(axis=(1, 2, 3))
+    assert cast.std(axis=0).min() > 0.05 and np.ptp(cast, axis=1).mean() > 0.05
+    edges = [np.abs(np.diff(x[changed, 0], axis=2)).mean(axis=(1, 2, 3)) for x in (drifted, clip)]
+    assert np.median(edges[0] / edges[1]) < 0.8
 
 
 def test_faded_history_fades_patches_of_some_clips() -> None:

@@ -13,7 +13,13 @@ from flax import nnx
 
 from lsdjax.model.cache import ages_at, clear, init_cache, write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import CausalDiT, Told, cached_context
+from lsdjax.model.dit import (
+    CausalDiT,
+    Told,
+    cached_context,
+    clean_context,
+    sequence_context,
+)
 from lsdjax.model.layers import attend
 from lsdjax.text.tokenizer import tokenize
 
@@ -79,6 +85,60 @@ def test_cached_stream_equals_full_causal_forward(sinks: int, start: int, random
         cache, sample = one_frame(params, cache, *parts, prompt)
         scale = np.abs(full[:, i]).max()  # sums of terms as large as this round differently
         np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5 * scale, rtol=1e-5)
+
+
+def test_several_frames_over_a_cache_equal_the_full_forward(random_like) -> None:
+    config, shapes, told, forward, one_frame = compiled(1)
+    params = random_like(shapes)
+    prompt = told(params, tokenize("a pencil sketch"))
+    sequence = draw(FRAMES, config)
+    full = np.asarray(forward(params, *sequence, prompt))
+    cache, lead = init_cache(config, 1, jnp.dtype(jnp.float32)), 5
+    for i in range(lead):
+        parts = jax.tree.map(lambda x, i=i: x[:, i : i + 1], sequence)
+        cache, _ = one_frame(params, cache, *parts, prompt)
+    graph = nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
+
+    @jax.jit
+    def rest(params, cache, noisy, levels, sizes, told, prompt):
+        model = nnx.merge(graph, params)
+        context = cached_context(cache, config, FRAMES - lead)
+        observation = model.observe(told, prompt)
+        return model.denoise(noisy, levels, sizes, observation, prompt, context).sample
+
+    parts = jax.tree.map(lambda x: x[:, lead:], sequence)
+    scale = np.abs(full).max()
+    np.testing.assert_allclose(
+        rest(params, cache, *parts, prompt), full[:, lead:], atol=1e-5 * scale, rtol=1e-5
+    )
+
+
+def test_two_passes_equal_a_stream_with_a_clean_pass(random_like) -> None:
+    config, shapes, told, _, one_frame = compiled(1)
+    params = random_like(shapes)
+    prompt = told(params, tokenize("a pencil sketch"))
+    noisy, levels, sizes, given = draw(FRAMES, config)
+    clean = draw(FRAMES, config)[0][:, ::-1]
+    graph = nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
+    zeros = np.zeros_like(levels)
+
+    @jax.jit
+    def two_passes(params, clean, noisy, levels, sizes, told, prompt):
+        model = nnx.merge(graph, params)
+        observation, context = model.observe(told, prompt), sequence_context(FRAMES, config)
+        seen = model.denoise(clean, zeros, zeros, observation, prompt, context)
+        context = clean_context(seen, context, config)
+        return model.denoise(noisy, levels, sizes, observation, prompt, context).sample
+
+    full = np.asarray(two_passes(params, clean, noisy, levels, sizes, given, prompt))
+    cache = init_cache(config, 1, jnp.dtype(jnp.float32))
+    for i in range(FRAMES):
+        now = jax.tree.map(lambda x, i=i: x[:, i : i + 1], (noisy, levels, sizes, given))
+        _, sample = one_frame(params, cache, *now, prompt)
+        scale = np.abs(full[:, i]).max()
+        np.testing.assert_allclose(sample[:, 0], full[:, i], atol=1e-5 * scale, rtol=1e-5)
+        still = clean[:, i : i + 1], zeros[:, :1], zeros[:, :1]
+        cache, _ = one_frame(params, cache, *still, now[3], prompt)
 
 
 @pytest.mark.parametrize("which", ["inputs", "previous"])

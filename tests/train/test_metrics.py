@@ -32,7 +32,7 @@ def test_cost_grows_with_the_groups_and_the_picture(child: ModuleType) -> None:
     def cost(groups: int, prompts: int, crop: int) -> StepCost:
         stage = dataclasses.replace(STAGE, crop=crop)
         told = batch(groups, prompts)
-        return step_cost(graph, CONFIG, stage, state.params, told, single=False)
+        return step_cost(graph, CONFIG, stage, state.params, None, told, single=False)
 
     text, one, two, large = cost(0, 4, 16), cost(1, 0, 16), cost(2, 4, 16), cost(1, 0, 32)
     assert text.frames == 0 and one.frames == 3 and two.frames == 6

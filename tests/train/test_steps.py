@@ -31,6 +31,10 @@ def test_groups_are_dealt_in_turn_and_the_last_round_is_filled_up() -> None:
     assert deal(np.zeros((0, 3)), 4).shape == (0, 4, 3)
 
 
+# What comes before the frame that is learnt from: the model's own, with its own errors.
+ROLLED = dataclasses.replace(STAGE, rollout=1, history_errors=0.5, history_drift=0.5)
+
+
 def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[Any], TrainState]:
     """Three steps on pairs: their losses, and the state as it is laid out."""
     rng = np.random.default_rng(0)
@@ -39,23 +43,27 @@ def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[Any], Tr
         DecodedPair(clip, 255 - clip, 1.0, f"{n}.mp4", (f"look {n}",))
         for n, clip in enumerate(clips)
     ]
-    draws = PairedDraws(CONFIG, pairs)
+    config = dataclasses.replace(CONFIG, stages=(ROLLED,))
+    draws = PairedDraws(config, pairs)
     mesh = make_mesh(text, jax.devices()[:devices])
-    graph, state = child.quick_state(CONFIG)
+    graph, state = child.quick_state(config)
     state, losses = place(state, mesh), []
-    step = make_train_step(graph, CONFIG, STAGE, mesh, single=True)
+    step = make_train_step(graph, config, ROLLED, mesh, single=False)
     for number in range(3):
-        state, metrics = step(state, draws.draw(number, single=True), None, number)
+        state, metrics = step(state, draws.draw(number, single=False), None, number)
         losses.append([float(metrics.loss), float(metrics.gradient_norm)])
         losses.append(np.asarray(metrics.squared_error)[: STAGE.groups].tolist())
     return losses, state
 
 
 def test_eight_devices_lose_what_one_loses(child: ModuleType) -> None:
-    one, _ = run_steps(child, "data=1", 1)
+    one, alone = run_steps(child, "data=1", 1)
     eight, state = run_steps(child, "data=2,fsdp=2,tensor=2", 8)
     for mine, theirs in zip(eight, one, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+    banks = [np.asarray(each.bank.errors) for each in (state, alone)]  # the same in the same places
+    assert (banks[0] != 0).any(axis=(2, 3, 4)).sum() >= STAGE.groups
+    np.testing.assert_allclose(*banks, atol=1e-3)
     held = sum(leaf.addressable_data(0).nbytes for leaf in jax.tree.leaves(state))
     whole = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert held < 0.3 * whole  # parameters, moments and EMA alike: fsdp x tensor is 4
