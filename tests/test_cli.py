@@ -277,6 +277,24 @@ def test_bad_outputs_are_named(prompts_seen, clip, tmp_path, capsys, name, expec
     assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--frames", "99"], "--frames must be at least 100, got 99"),
+        (["--seeds", "0"], "--seeds must be at least 1, got 0"),
+        (["--rollouts", "-3"], "--rollouts must be at least 1, got -3"),
+        (["--style", "cubism"], "unknown style 'cubism'; known are"),
+        (["--steps", "0"], "0 denoising steps; 1 to 64 are expected"),
+        (["nowhere"], "no model.safetensors in 'nowhere'"),
+    ],
+)
+@ships
+def test_bad_drift_options_are_named(tmp_path, capsys, options, expected):
+    out = tmp_path / "out"
+    assert expected in refuse(capsys, "bench", "drift", *options, "--out", out)
+    assert not out.exists()
+
+
 def test_bad_serve_options_are_one_line(capsys):
     assert "port must lie within 0..65535, got 99999" in refuse(capsys, "serve", "--port", "99999")
 

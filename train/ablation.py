@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lsdjax.evals.drift import measure_drift
-from lsdjax.evals.drift_plot import plot_drift
-from lsdjax.evals.trends import interval
 from tqdm import tqdm
 
 from lsdjax.checkpoint.export import load_checkpoint
@@ -19,7 +16,10 @@ from lsdjax.configs import TrainConfig
 from lsdjax.configs.ablation import ARMS
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import Lights
+from lsdjax.evals.drift import measure_drift
+from lsdjax.evals.drift_plot import plot_drift
 from lsdjax.evals.sheets import write_json, write_text
+from lsdjax.evals.trends import interval
 from lsdjax.train.loop import configure_logging, train
 
 WATCHED = (250, 1000)

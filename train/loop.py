@@ -77,8 +77,8 @@ def train(
     """Run the recipe from where `run` stands, and export its EMA; returns the exported folder.
 
     The teachers show their styles on a pool or on moving lights; pairs show themselves, and stages
-    on prompts alone are left out. A new run begins with the parameters of `init`, where given; one that is continued has
-    its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/. Every
+    on prompts alone are left out. A new run begins with the parameters of `init`, where given; one
+    that is continued has its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/. Every
     process of `mesh` has to call this alike, with a folder that all of them share.
 
     mesh: None is every device on `data`; a run may be continued on another one.

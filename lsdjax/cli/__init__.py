@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import subcommand
 
+from lsdjax.cli.ablate import AblateCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
@@ -29,6 +30,7 @@ Command = (
     | Annotated[EvalCommand, subcommand("eval")]
     | Annotated[BenchCommand, subcommand("bench")]
     | Annotated[TrainCommand, subcommand("train")]
+    | Annotated[AblateCommand, subcommand("ablate")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 

@@ -19,7 +19,7 @@ from lsdjax.cli.options import (
     report,
 )
 from lsdjax.core.errors import UserError
-from lsdjax.evals.report import as_lines, as_style_table
+from lsdjax.evals.report import as_drift_table, as_lines, as_style_table
 
 
 class Measurement:
@@ -153,6 +153,41 @@ class BenchEnduranceCommand(Measurement):
 
 
 @dataclass(frozen=True)
+class BenchDriftCommand(Measurement):
+    """Many long streams of known scenes, with the input there, with gaps and without it."""
+
+    checkpoint: CheckpointArgument = None
+    frames: Annotated[int, arg(metavar="N", help="length of the streams")] = 10_000
+    seeds: Annotated[int, arg(metavar="N", help="seeds of scenes, noise and gaps")] = 3
+    rollouts: Annotated[int, arg(metavar="N", help="streams of each seed, side by side")] = 8
+    style: Annotated[str, arg(metavar="NAME", help="the style whose teacher judges")] = "original"
+    steps: StepsOption = None
+    out: Annotated[
+        Path | None, arg(metavar="FOLDER", help="where the plot, the pictures and the figures go")
+    ] = None
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        for name, least in (("frames", 100), ("seeds", 1), ("rollouts", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+        from lsdjax.evals.drift import measure_drift
+
+        return measure_drift(
+            self.checkpoint,
+            frames=self.frames,
+            seeds=self.seeds,
+            rollouts=self.rollouts,
+            style=self.style,
+            steps=self.steps,
+            out=self.out,
+        )
+
+    def as_text(self, result: Mapping[str, Any]) -> str:
+        return as_drift_table(result)
+
+
+@dataclass(frozen=True)
 class BenchServeCommand(Measurement):
     """Measure what a client in another process sees of a server."""
 
@@ -194,6 +229,7 @@ class BenchCommand:
         | Annotated[BenchPromptsCommand, subcommand("prompts")]
         | Annotated[BenchSwitchCommand, subcommand("switch")]
         | Annotated[BenchEnduranceCommand, subcommand("endurance")]
+        | Annotated[BenchDriftCommand, subcommand("drift")]
     )
 
     def run(self) -> int:

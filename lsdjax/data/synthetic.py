@@ -77,14 +77,15 @@ def moving_lights(
     radius = jax.random.uniform(keys[2], (LIGHTS,), minval=0.1, maxval=0.18)
     angle = jax.random.uniform(keys[3], (LIGHTS,), maxval=2 * jnp.pi)
     pace, *start = jax.random.uniform(keys[4], (3, LIGHTS))
-    speed = (0.01 + 0.02 * pace) * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
-    room = jnp.array([1.0, width / height])[:, None] - 2 * radius
-    path = jnp.stack(start) * 2 * room + speed * times.astype(jnp.float32)[:, None, None]
-    place = radius + room - jnp.abs(path % (2 * room) - room)
+    speed = (0.01 + 0.02 * pace)[None] * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
+    room = jnp.array([1.0, width / height])[:, None] - 2 * radius[None]
+    frame = times.astype(jnp.float32)[:, None, None]
+    path = (jnp.stack(start) * 2 * room)[None] + speed[None] * frame
+    place = (radius[None] + room)[None] - jnp.abs(path % (2 * room)[None] - room[None])
     y = (jnp.arange(height, dtype=jnp.float32) + 0.5) / height
     x = (jnp.arange(width, dtype=jnp.float32) + 0.5) / height
     dy = y[None, :, None, None] - place[:, None, None, 0]
     dx = x[None, None, :, None] - place[:, None, None, 1]
-    cover = jax.nn.sigmoid(2 * height * (radius - jnp.sqrt(dy**2 + dx**2 + 1e-9)))
-    frames = _DARK + (0.95 - _DARK) * cover * lit
+    cover = jax.nn.sigmoid(2 * height * (radius[None, None, None] - jnp.sqrt(dy**2 + dx**2 + 1e-9)))
+    frames = _DARK + (0.95 - _DARK) * cover * lit.astype(jnp.float32)[None, None, None]
     return frames, Lights(lit, radius)

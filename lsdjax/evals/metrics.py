@@ -22,17 +22,22 @@ def luma(frames: np.ndarray) -> np.ndarray:
 
 def ssim(first: np.ndarray, second: np.ndarray) -> float:
     """Structural similarity of two frames' luma (Wang et al. 2004): Gaussian window, sigma 1.5."""
+    return float(ssim_each(first[None], second[None])[0])
+
+
+def ssim_each(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The `ssim` of each pair of frames, (n, h, w, 3) twice -> (n,)."""
     x, y = luma(first), luma(second)
 
-    def blur(picture: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(picture, 1.5, truncate=3.5)
+    def blur(pictures: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(pictures, 1.5, truncate=3.5, axes=(1, 2))
 
     mx, my = blur(x), blur(y)
     vx, vy = blur(x * x) - mx * mx, blur(y * y) - my * my
     cov = blur(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     top = (2 * mx * my + c1) * (2 * cov + c2)
-    return float(np.mean(top / ((mx**2 + my**2 + c1) * (vx + vy + c2))))
+    return np.mean(top / ((mx**2 + my**2 + c1) * (vx + vy + c2)), axis=(1, 2))
 
 
 def sharpness(frame: np.ndarray) -> float:
@@ -56,16 +61,26 @@ def features(frame: np.ndarray) -> np.ndarray:
     Random convolutional features rank image statistics well enough for a Fréchet distance without
     any download; they are named with every figure because other features give other numbers.
     """
+    return features_each(frame[None])[0]
+
+
+def features_each(frames: np.ndarray) -> np.ndarray:
+    """The `features` of each frame: (n, h, w, 3) -> (n, 96); h and w at least 20."""
     filters, mixing = _filters()
-    picture, found = np.asarray(frame, np.float64), []
+    pictures, found = np.asarray(frames, np.float64), []
     for _ in range(3):
-        windows = np.lib.stride_tricks.sliding_window_view(picture, (5, 5), axis=(0, 1))[::2, ::2]
-        response = np.abs(np.einsum("hwcij,kijc->hwk", windows, filters, optimize=True))
-        found.append(np.abs(response @ mixing).mean(axis=(0, 1)))
-        picture = 0.25 * (
-            picture[::2, ::2] + picture[1::2, ::2] + picture[::2, 1::2] + picture[1::2, 1::2]
+        windows = np.lib.stride_tricks.sliding_window_view(pictures, (5, 5), axis=(1, 2))
+        response = np.abs(
+            np.einsum("nhwcij,kijc->nhwk", windows[:, ::2, ::2], filters, optimize=True)
         )
-    return np.concatenate(found)
+        found.append(np.abs(response @ mixing).mean(axis=(1, 2)))
+        pictures = 0.25 * (
+            pictures[:, ::2, ::2]
+            + pictures[:, 1::2, ::2]
+            + pictures[:, ::2, 1::2]
+            + pictures[:, 1::2, 1::2]
+        )
+    return np.concatenate(found, axis=1)
 
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:

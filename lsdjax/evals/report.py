@@ -47,10 +47,62 @@ def as_style_table(result: Mapping[str, Any]) -> str:
         rows.append(
             [name, str(row.get("kind", "")), *("" if c is None else f"{c:.4g}" for c in cells)]
         )
+    rest = {key: value for key, value in result.items() if key != "styles"}
+    return f"{_as_columns(rows)}\n{as_lines(rest)}".rstrip()
+
+
+def _as_columns(rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    table = "\n".join(
+    return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
-    rest = {key: value for key, value in result.items() if key != "styles"}
-    return f"{table}\n{as_lines(rest)}".rstrip()
+
+
+def as_drift_table(result: Mapping[str, Any]) -> str:
+    """One row a setting: each metric in the last segment and its slope, then what was kept."""
+    settings = result["settings"]
+    metrics = list(next(iter(settings.values()))["metrics"])
+    rows = [["last segment", *metrics, "kept"], *_drift_rows(settings, metrics)]
+    slopes = [["per 1,000 frames", *metrics], *_slope_rows(settings, metrics)]
+    gain = result["intact_minus_reseeded_db"]
+    lines = [_as_columns(rows), "", _as_columns(slopes), ""]
+    if gain is not None:
+        lines.append(f"intact - reseeded: {_with_interval(gain)} dB")
+    for name, compared in result["early_against_late"].items():
+        for metric, found in (compared or {}).items():
+            if isinstance(found, Mapping):
+                p = "" if found["p"] is None else f", p = {found['p']:.2g}"
+                change = f"{found['early']:.4g} early, {found['late']:.4g} late{p}"
+                lines.append(f"{name}, {metric}: {change}")
+    return "\n".join(lines)
+
+
+def _drift_rows(settings: Mapping[str, Any], metrics: list[str]) -> list[list[str]]:
+    rows = []
+    for name, setting in settings.items():
+        found = (setting["metrics"][metric] for metric in metrics)
+        ends = ["-" if f is None else _mean([curve[-1] for curve in f["curves"]]) for f in found]
+        kept = setting["kept"] or {}
+        shares = ", ".join(f"{each['share']:.0%} at {frame}" for frame, each in kept.items())
+        rows.append([name, *ends, shares or "-"])
+    return rows
+
+
+def _slope_rows(settings: Mapping[str, Any], metrics: list[str]) -> list[list[str]]:
+    rows = []
+    for name, setting in settings.items():
+        found = (setting["metrics"][metric] for metric in metrics)
+        slopes = ("-" if f is None else _with_interval(f["slope_per_1000"]) for f in found)
+        rows.append([name, *slopes])
+    return rows
+
+
+def _mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.4g}"
+
+
+def _with_interval(found: Mapping[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['mean']:.2g}"
+    return f"{found['mean']:.2g} ± {found['high'] - found['mean']:.1g}"

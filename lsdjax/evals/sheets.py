@@ -20,10 +20,15 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
 
 def write_json(path: str | Path, report: dict[str, Any]) -> None:
     """Write one JSON object, whole or not at all."""
+    write_text(path, json.dumps(report, indent=1) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file of text, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(report, indent=1) + "\n")
+    temporary.write_text(text)
     temporary.replace(path)
 
 
