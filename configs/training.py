@@ -26,7 +26,8 @@ class Stage:
         learning_rate: at the start (after `warmup` steps) and at the end, linear in between.
         pure_share: share of the frames at pure noise.
         input_drop: share of the clips in which input frames are withheld, each frame with a chance
-            that is drawn once a clip: from a stream with gaps to free generation.
+            that is drawn once a clip: from a stream with gaps to free generation. The first frame
+            of a clip, and those that are sinks, are shown.
         history_max_level: history augmentation noises the previous output to U[0, this].
         history_declared: share of the clips whose previous output is only said to be noised.
         history_drop: how often the previous output is withheld.

@@ -78,8 +78,9 @@ def train(
 
     The teachers show their styles on a pool or on moving lights; pairs show themselves, and stages
     on prompts alone are left out. A new run begins with the parameters of `init`, where given; one
-    that is continued has its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/ and export/. Every
-    process of `mesh` has to call this alike, with a folder that all of them share.
+    that is continued has its own. `run` receives config.json, metrics.jsonl, checkpoints/, samples/
+    and export/. Every process of `mesh` has to call this alike, with a folder that all of them
+    share.
 
     mesh: None is every device on `data`; a run may be continued on another one.
     profile: folder that receives a trace of the third to the fifth step.

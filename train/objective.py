@@ -126,7 +126,9 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
         prompt = model.prompt(narrow(embedding))
         noise = jax.random.normal(keys[4], targets.shape)
         withheld = withhold_inputs(keys[7], (clips, shown), stage.input_drop)
-        withheld = withheld * examples.present  # out of nothing there is nothing to make
+        # Out of nothing there is nothing to make; and what a stream never forgets, it was shown.
+        shown_first = jnp.arange(shown)[None] < max(config.model.sinks, 1)
+        withheld = jnp.where(shown_first, 0.0, withheld)
         given = Told(inputs, withheld, previous, 1 - examples.present, examples.events)
         cache = None
         if rollout:

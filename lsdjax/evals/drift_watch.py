@@ -54,9 +54,9 @@ class DriftPlan:
     """How long is watched, how many streams, and which of their frames are looked at closely.
 
     Streams are numbered seed by seed: stream i is rollout i % rollouts of seed first_seed + i //
-    rollouts. Seeds differ in scenes, noise and gaps of the input; all settings share them. `segments` is at most
-    what was asked for: a segment has at least 20 frames, and frames beyond the last whole segment
-    are not run.
+    rollouts. Seeds differ in scenes, noise and gaps of the input; all settings share them.
+    `segments` is at most what was asked for: a segment has at least 20 frames, and frames beyond
+    the last whole segment are not run.
     """
 
     size: tuple[int, int]

@@ -120,7 +120,7 @@ def test_two_passes_equal_a_stream_with_a_clean_pass(random_like) -> None:
     noisy, levels, sizes, given = draw(FRAMES, config)
     clean = draw(FRAMES, config)[0][:, ::-1]
     graph = nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
-    zeros = np.zeros_like(levels)
+    zeros = jnp.zeros_like(levels)
 
     @jax.jit
     def two_passes(params, clean, noisy, levels, sizes, told, prompt):
