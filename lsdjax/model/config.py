@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from lsdjax.core.errors import UserError
+from lsdjax.text.registry import NGRAMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,10 @@ class ModelConfig:
         steps: denoising steps a frame that the checkpoint was made for.
         noise_shift: warp of the sampler's noise levels; above 1 the steps crowd at high noise.
         history_level: noise level that a stream declares for its own previous frame.
+        text_encoder: what reads prompts: "ngrams", which is trained with the model, or the name of
+            a frozen encoder, see `lsdjax.text.registry`.
+        text_width, text_fingerprint: features a word that the frozen encoder makes, and how to tell
+            it from others; 0 and empty for "ngrams".
     """
 
     height: int = 128
@@ -42,6 +47,9 @@ class ModelConfig:
     steps: int = 2
     noise_shift: float = 1.0
     history_level: float = 0.05
+    text_encoder: str = NGRAMS
+    text_width: int = 0
+    text_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -63,6 +71,11 @@ class ModelConfig:
             raise UserError(
                 f"sinks={self.sinks}, history_level={self.history_level}; "
                 "sinks >= 0 and a level in [0, 1] are expected"
+            )
+        if self.text_width < 0 or (self.text_encoder == NGRAMS) != (self.text_width == 0):
+            raise UserError(
+                f"text_encoder={self.text_encoder!r}, text_width={self.text_width}; "
+                f"0 for {NGRAMS!r} and a positive number for any other are expected"
             )
 
     @property
