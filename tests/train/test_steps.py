@@ -39,7 +39,7 @@ def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[Any], Tr
         DecodedPair(clip, 255 - clip, 1.0, f"{n}.mp4", (f"look {n}",))
         for n, clip in enumerate(clips)
     ]
-    draws = PairedDraws(CONFIG, pairs)
+    draws = PairedDraws(CONFIG, tokenize, pairs)
     mesh = make_mesh(text, jax.devices()[:devices])
     graph, state = child.quick_state(CONFIG)
     state, losses = place(state, mesh), []
