@@ -140,7 +140,7 @@ def _read_params(path: Path, config: BertConfig) -> dict[str, np.ndarray]:
     return {name: np.asarray(found[name], np.float32) for name in shapes}
 
 
-def _host_device() -> jax.Device:
+def _host_device() -> Any:
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX was told to use an accelerator alone
