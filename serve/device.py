@@ -25,6 +25,7 @@ class DeviceSpec:
     engine: str
     checkpoint: str | None
     steps: int | None
+    text_encoder: str | None
     seats: int
     deadline_s: float
 

@@ -20,11 +20,14 @@ from lsdjax.serve.steploop import StepLoop, StreamerLike
 
 
 def load_streamer(
-    checkpoint: str | None, steps: int | None, progress: Callable[[str], None]
+    checkpoint: str | None,
+    steps: int | None,
+    text_encoder: str | None,
+    progress: Callable[[str], None],
 ) -> tuple[StreamerLike, dict[str, Any]]:
     """The real model and its card: imports JAX, then loads the checkpoint (None: the shipped one).
 
-    Raises: UserError when the checkpoint cannot be used.
+    Raises: UserError when the checkpoint or its text encoder cannot be used.
     """
     progress("starting JAX")
     import jax
@@ -35,7 +38,7 @@ def load_streamer(
     device = jax.devices()[0]
     progress(f"loading checkpoint on {device.device_kind}")
     loaded = load_checkpoint(checkpoint)
-    streamer = Streamer(loaded, steps=steps)
+    streamer = Streamer(loaded, steps=steps, text_encoder=text_encoder)
     return streamer, {**loaded.meta, "device": str(device.device_kind)}
 
 
@@ -59,7 +62,8 @@ class Engine:
         """
         module, _, name = spec["engine"].partition(":")
         factory = getattr(importlib.import_module(module), name)
-        streamer, card = factory(spec["checkpoint"], spec["steps"], self._progress)
+        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder"))
+        streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")
         height, width = streamer.size

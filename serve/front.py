@@ -56,6 +56,7 @@ class Front:
             engine=options.engine,
             checkpoint=options.checkpoint,
             steps=options.steps,
+            text_encoder=options.text_encoder,
             seats=options.seats,
             deadline_s=1e-3 * self._limits.deadline_ms,
         )

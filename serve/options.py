@@ -15,8 +15,9 @@ class ServeOptions:
 
     `checkpoint` None is the one that ships; `steps` None is the checkpoint's own number; `origins`
     are further origins whose pages may connect; `sample` is a clip for the page in place of the
-    one that ships; frames older than `deadline_ms` are dropped before their step; `engine` names
-    the factory of the model, "module:function".
+    one that ships; frames older than `deadline_ms` are dropped before their step; `text_encoder` is
+    where the one lies that reads the checkpoint's prompts; `engine` names the factory of the model,
+    "module:function".
     """
 
     checkpoint: str | None = None
@@ -27,6 +28,7 @@ class ServeOptions:
     origins: tuple[str, ...] = ()
     sample: str | None = None
     deadline_ms: int = 100
+    text_encoder: str | None = None
     engine: str = DEFAULT_ENGINE
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """Set before JAX starts: strict promotion of types and ranks, and eight CPU devices."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -110,6 +111,65 @@ def noise_pool() -> Any:
 @pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
     return _write_video
+
+
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "vocab_size": 40,
+    "max_position_embeddings": 30,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+}
+_WORDS = "[PAD] [UNK] [CLS] [SEP] a pencil sketch ##es snow falls neon night word nothing"
+
+
+def _write_bert(
+    folder: Path, *, seed: int = 0, prefix: str = "", extra: bool = False, **changes: Any
+) -> Path:
+    """A folder as sentence-transformers writes it: a random BERT of two layers and 14 tokens.
+
+    changes: of config.json. extra: also what such folders hold and the encoder does not need.
+    """
+    tokenizers = pytest.importorskip("tokenizers", reason="BERT needs the package tokenizers")
+    from safetensors.numpy import save_file
+
+    from lsdjax.text.bert import BertConfig, parameter_shapes
+
+    config = BERT | changes
+    sizes = {name: value for name, value in BERT.items() if name != "model_type"}
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in parameter_shapes(BertConfig(**sizes)).items():
+        value = 0.4 * rng.standard_normal(shape, np.float32)
+        tensors[prefix + name] = value + 1 if name.endswith("LayerNorm.weight") else value
+    if extra:
+        tensors[f"{prefix}embeddings.position_ids"] = np.arange(30)[None]
+        tensors[f"{prefix}pooler.dense.weight"] = np.zeros((32, 32), np.float32)
+        (folder / "1_Pooling").mkdir(parents=True)
+        (folder / "modules.json").write_text("[]")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    vocabulary = {word: number for number, word in enumerate(_WORDS.split())}
+    made = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    made.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    ends = ("[SEP]", 3), ("[CLS]", 2)
+    made.post_processor = tokenizers.processors.BertProcessing(*ends)
+    made.enable_padding(length=128)  # as the folders of MiniLM do
+    made.enable_truncation(128)
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_bert() -> Callable[..., Path]:
+    return _write_bert
 
 
 @pytest.fixture

@@ -54,7 +54,9 @@ class FakeStreamer:
 
     log: list[Any]
 
-    def __init__(self, checkpoint: object, *, steps: int | None = None) -> None:
+    def __init__(
+        self, checkpoint: object, *, steps: int | None = None, text_encoder: str | None = None
+    ) -> None:
         self.size = SIZE
         self.steps = steps
 

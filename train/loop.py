@@ -1,6 +1,7 @@
 """The training loop: prompts in, metrics, checkpoints and sample sheets out."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -23,17 +24,24 @@ from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
-from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
+from lsdjax.model.prompts import choose_text_encoder, find_tokenizer
+from lsdjax.text.registry import Tokenizer
 from lsdjax.train.metrics import MetricsLog, StepCost, peak_tflops, step_cost
 from lsdjax.train.pairs import PairedDraws, without_text_stages
 from lsdjax.train.sheet import SampleSheet, paired_rows, taught_rows
 from lsdjax.train.state import check_model, init_state, start_from
-from lsdjax.train.steps import PromptBatch, StepMetrics, TrainStep, make_train_step
+from lsdjax.train.steps import (
+    PromptBatch,
+    StepMetrics,
+    TrainStep,
+    make_train_step,
+    tokenize_all,
+)
 
 logger = logging.getLogger(__name__)
 
 
-def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
+def draw_prompts(config: TrainConfig, tokenize: Tokenizer, step: int) -> PromptBatch:
     """The prompts of one step; a pure function of the seed and the step, so a resumed run agrees.
 
     Styles are dealt without repetition before any comes again, but for those of `again`.
@@ -47,8 +55,7 @@ def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
     text_styles = rng.choice(taught, size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:
-        ids = [tokenize(sample_phrase(rng, NAMES[number])) for number in numbers]
-        return np.array(ids, np.int32).reshape(len(numbers), MAX_WORDS, MAX_NGRAMS)
+        return tokenize_all(tokenize, [sample_phrase(rng, NAMES[number]) for number in numbers])
 
     return PromptBatch(
         styles.astype(np.int32), told(styles), text_styles.astype(np.int32), told(text_styles)
@@ -71,6 +78,7 @@ def train(
     mesh: Mesh | None = None,
     stop_after: int | None = None,
     init: Checkpoint | None = None,
+    text_encoder: str | None = None,
     profile: Path | None = None,
     peak: float | None = None,
 ) -> Path:
@@ -83,21 +91,27 @@ def train(
     share.
 
     mesh: None is every device on `data`; a run may be continued on another one.
+    text_encoder: what reads prompts, see `choose_text_encoder`; None leaves it to the config.
     profile: folder that receives a trace of the third to the fifth step.
     peak: TFLOP/s of one device, against which `mfu` is reckoned; None looks the device up.
 
     Raises:
-        UserError: `run` holds another recipe, `init` another model, a prompt has no word, too few
-            steps are left to profile, or the disk is full.
+        UserError: `run` holds another recipe, `init` another model, a prompt has no word, the
+            text encoder cannot be used, too few steps are left to profile, or the disk is full.
         FloatingPointError: the loss is not finite.
     """
     mesh = mesh or make_mesh()
     leads = jax.process_index() == 0
+    if text_encoder is None:
+        tokenize = find_tokenizer(config.model)
+    else:
+        model, tokenize = choose_text_encoder(config.model, text_encoder)
+        config = dataclasses.replace(config, model=model)
     if isinstance(data, Pool | Lights):
         draws = None
     else:
         config = without_text_stages(config)
-        draws = PairedDraws(config, data)
+        draws = PairedDraws(config, tokenize, data)
     if init is not None:
         check_model(init, config)
     with contextlib.ExitStack() as stack:
@@ -117,9 +131,9 @@ def train(
             footage = device_pool(data) if isinstance(data, Pool) else data
             scenes = place(footage, mesh, PartitionSpec())
             local = jax.tree.map(lambda leaf: leaf.addressable_data(0), scenes)
-            rows = taught_rows(config, local)
+            rows = taught_rows(config, tokenize, local)
         else:
-            scenes, rows = None, paired_rows(config, data)
+            scenes, rows = None, paired_rows(config, tokenize, data)
         sheet = SampleSheet(config, graph, rows) if leads else None
         peak = peak or peak_tflops(mesh.devices.flat[0].device_kind)
         log = MetricsLog(
@@ -133,7 +147,10 @@ def train(
         for step in _progress(start, end, config.total_steps, shown=leads):
             number, _ = config.stage_at(step)
             stage, single = config.stages[number], is_single(config, step)
-            batch = draws.draw(step, single=single) if draws else draw_prompts(config, step)
+            if draws:
+                batch = draws.draw(step, single=single)
+            else:
+                batch = draw_prompts(config, tokenize, step)
             if (number, single) not in compiled:
                 compiled[number, single] = (
                     make_train_step(graph, config, stage, mesh, single=single),

@@ -70,11 +70,11 @@ class PictureReport(NamedTuple):
     levels: jax.Array | None
 
 
-# (params, key, source, ids (words, n-grams), error bank or None) -> (loss (), report)
+# (params, key, source, tokens of its prompt, error bank or None) -> (loss (), report)
 PictureLoss = Callable[
     [Any, jax.Array, Source, jax.Array, ErrorBank | None], tuple[jax.Array, PictureReport]
 ]
-# (params, styles (m,), prompts (m, words, n-grams), weights (m,)) -> (loss (), recognised ())
+# (params, styles (m,), prompts (m, *tokens), weights (m,)) -> (loss (), recognised ())
 TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 _POLICIES = {
@@ -114,14 +114,16 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    def picture_loss(params, key, source: Source, ids, bank) -> tuple[jax.Array, PictureReport]:
+    def picture_loss(params, key, source: Source, tokens, bank) -> tuple[jax.Array, PictureReport]:
         keys = jax.random.split(key, 11)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
         embedding = jax.tree.map(
-            lambda null, told: jnp.where(dropped, null, told), model.text.null(), model.embed(ids)
+            lambda null, told: jnp.where(dropped, null, told),
+            model.text.null(),
+            model.embed(tokens),
         )
         prompt = model.prompt(narrow(embedding))
         noise = jax.random.normal(keys[4], targets.shape)
@@ -244,7 +246,7 @@ def text_objective(graph: Graph, config: TrainConfig) -> TextLoss:
             return jnp.zeros(()), jnp.zeros(())
         model = nnx.merge(graph.model, nnx.State(params["model"]))
         head = nnx.merge(graph.classifier, nnx.State(params["classifier"]))
-        logits = head(jax.vmap(lambda ids: model.embed(ids).pooled)(prompts))
+        logits = head(jax.vmap(lambda tokens: model.embed(tokens).pooled)(prompts))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, styles)
         right = (jnp.argmax(logits, axis=-1) == styles).astype(jnp.float32)
         return config.text_weight * jnp.sum(weights * losses), jnp.sum(weights * right)

@@ -9,8 +9,8 @@ import numpy as np
 from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.pipeline import DecodedPair, PairedGroup, paired_batches
-from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
-from lsdjax.train.steps import PromptBatch
+from lsdjax.text.registry import Tokenizer
+from lsdjax.train.steps import PromptBatch, tokenize_all
 
 
 def without_text_stages(config: TrainConfig) -> TrainConfig:
@@ -28,10 +28,13 @@ def without_text_stages(config: TrainConfig) -> TrainConfig:
 class PairedDraws:
     """The batches of a run: pure functions of the seed and the step."""
 
-    def __init__(self, config: TrainConfig, pairs: Sequence[DecodedPair]) -> None:
+    def __init__(
+        self, config: TrainConfig, tokenize: Tokenizer, pairs: Sequence[DecodedPair]
+    ) -> None:
         """Raises UserError where a prompt has no word in it."""
         self._config, self._pairs = config, pairs
-        self._ids = {prompt: tokenize(prompt) for pair in pairs for prompt in pair.prompts}
+        self._nothing = tokenize_all(tokenize, [])
+        self._tokens = {prompt: tokenize(prompt) for pair in pairs for prompt in pair.prompts}
         self._datasets: dict[tuple[int, bool], grain.MapDataset[list[PairedGroup]]] = {}
 
     def draw(self, step: int, *, single: bool) -> PromptBatch:
@@ -41,9 +44,9 @@ class PairedDraws:
             self._datasets[number, single] = self._dataset(number, single)
         groups = self._datasets[number, single][step]
         assert groups is not None  # grain's word for a filtered element; nothing filters here
-        prompts = np.stack([self._ids[group.prompt] for group in groups])
-        nothing = np.zeros((0, MAX_WORDS, MAX_NGRAMS), np.int32)
-        return PromptBatch(np.zeros(0, np.int32), prompts, np.zeros(0, np.int32), nothing, groups)
+        prompts = np.stack([self._tokens[group.prompt] for group in groups])
+        none = np.zeros(0, np.int32)
+        return PromptBatch(none, prompts, none, self._nothing, groups)
 
     def _dataset(self, number: int, single: bool) -> grain.MapDataset[list[PairedGroup]]:
         stage, model = self._config.stages[number], self._config.model

@@ -16,7 +16,7 @@ from lsdjax.data.styles import NAMES
 from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.model.dit import Told
-from lsdjax.text.tokenizer import tokenize
+from lsdjax.text.registry import Tokenizer
 from lsdjax.train.objective import Scenes, Source
 from lsdjax.train.state import Graph
 
@@ -26,16 +26,18 @@ MAX_PAIRS = 18
 Row = tuple[Source, np.ndarray]
 
 
-def taught_rows(config: TrainConfig, scenes: Scenes) -> list[Row]:
-    """Every style that is taught, on its scenes, with the ids of its first phrase."""
+def taught_rows(config: TrainConfig, tokenize: Tokenizer, scenes: Scenes) -> list[Row]:
+    """Every style that is taught, on its scenes, with the tokens of its first phrase."""
     return [
         (scenes.taught(np.asarray(NAMES.index(name), np.int32)), tokenize(PHRASES[name][0]))
         for name in config.styles or NAMES
     ]
 
 
-def paired_rows(config: TrainConfig, pairs: Sequence[DecodedPair]) -> list[Row]:
-    """Windows of the first pairs, each with the ids of one of its prompts."""
+def paired_rows(
+    config: TrainConfig, tokenize: Tokenizer, pairs: Sequence[DecodedPair]
+) -> list[Row]:
+    """Windows of the first pairs, each with the tokens of one of its prompts."""
     shape = (EXAMPLES, 1, config.model.height, config.model.width)
     drawn = [draw_group(pair, shape, np.random.default_rng(0)) for pair in pairs[:MAX_PAIRS]]
     return [(group.windows, tokenize(group.prompt)) for group in drawn]
@@ -48,11 +50,11 @@ class SampleSheet:
         shape = (EXAMPLES, 1, config.model.height, config.model.width)
         codec = PixelCodec()
 
-        def draw(params, number, source: Source, ids, levels):
+        def draw(params, number, source: Source, tokens, levels):
             key = jax.random.fold_in(jax.random.key(1), number)
             examples = source.examples(key, shape)
             model = nnx.merge(graph.model, nnx.State(params))
-            prompt = model.prompt(model.embed(ids))
+            prompt = model.prompt(model.embed(tokens))
             present = examples.present
             told = Told(
                 inputs=codec.encode(examples.inputs),
@@ -74,11 +76,11 @@ class SampleSheet:
     def write(self, path: Path, params) -> None:
         """Write the sheet: a row a style or pair, columns of input, target, one step, two steps."""
         rows = []
-        for number, (source, ids) in enumerate(self._rows):
+        for number, (source, tokens) in enumerate(self._rows):
             pictures = []
             for levels in ([1.0, 0.0], [1.0, 0.5, 0.0]):
                 drawn = self._draw(
-                    params, np.int32(number), source, ids, np.asarray(levels, np.float32)
+                    params, np.int32(number), source, tokens, np.asarray(levels, np.float32)
                 )
                 pictures.append([np.asarray(part[:, 0]) for part in drawn])
             inputs, targets, one = pictures[0]

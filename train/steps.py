@@ -21,6 +21,7 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split_axes
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.history import ErrorBank, fill_bank
+from lsdjax.text.registry import Tokenizer
 from lsdjax.train.objective import PictureReport, Scenes, picture_objective, text_objective
 from lsdjax.train.state import Graph, TrainState, optimizer
 
@@ -30,8 +31,8 @@ WHOLE, DEALT = PartitionSpec(), PartitionSpec(BATCH_AXES)
 class PromptBatch(NamedTuple):
     """What each group shows and is told, and what the text encoder learns beside it.
 
-    styles (groups,), prompts (groups, words, n-grams): of the groups.
-    text_styles (m,), text_prompts (m, words, n-grams): more prompts, for the text encoder alone.
+    styles (groups,), prompts (groups, *tokens): of the groups; tokens as a `Tokenizer` makes them.
+    text_styles (m,), text_prompts (m, *tokens): more prompts, for the text encoder alone.
     pairs: in place of the styles, what each group shows; then there are no more prompts (m = 0).
     """
 
@@ -46,6 +47,12 @@ class PromptBatch(NamedTuple):
         if self.pairs:
             return jax.tree.map(lambda *x: np.stack(x), *[group.windows for group in self.pairs])
         return self.styles
+
+
+def tokenize_all(tokenize: Tokenizer, prompts: Sequence[str]) -> np.ndarray:
+    """The tokens of any number of prompts, even of none: (prompts, *tokens)."""
+    rows = [tokenize(prompt) for prompt in prompts]
+    return np.stack(rows) if rows else tokenize("nothing")[None][:0]
 
 
 class StepMetrics(NamedTuple):
@@ -129,10 +136,10 @@ def make_train_step(
     @functools.partial(jax.jit, donate_argnums=1)
     def add_groups(params, sums: Sums, scenes, bank, key, dealt, turn):
         def add(params, sums, scenes, bank, key, dealt, turn):
-            shown, ids, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
+            shown, tokens, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
             source = shown if scenes is None else scenes.taught(shown)
             (loss, report), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
-                params, jax.random.fold_in(key, number), source, ids, bank
+                params, jax.random.fold_in(key, number), source, tokens, bank
             )
             more = Sums(loss, jnp.zeros(()), gradient)
             sums = jax.tree.map(lambda a, b: a + weight * b[None], sums, more)

@@ -16,6 +16,7 @@ from lsdjax.cli.options import (
     JsonOption,
     OnlyOption,
     StepsOption,
+    TextEncoderOption,
     report,
 )
 from lsdjax.core.errors import UserError
@@ -52,6 +53,7 @@ class EvalCommand(Measurement):
     out: Annotated[
         Path | None, arg(metavar="FOLDER", help="where the sheet and the figures go")
     ] = None
+    text_encoder: TextEncoderOption = None
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -67,6 +69,7 @@ class EvalCommand(Measurement):
             only=self.only,
             max_frames=self.max_frames,
             out=self.out,
+            text_encoder=self.text_encoder,
         )
 
     def as_text(self, result: Mapping[str, Any]) -> str:

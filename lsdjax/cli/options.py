@@ -19,6 +19,14 @@ CheckpointArgument = Annotated[
 StepsOption = Annotated[
     int | None, arg(metavar="N", help="denoising steps a frame; without it, the checkpoint's own")
 ]
+TextEncoderOption = Annotated[
+    str | None,
+    arg(
+        metavar="WHERE",
+        help="what reads the checkpoint's prompts, where it was trained with a BERT (its folder) "
+        "or with your own (the .py file that registers it); without it, $LSDJAX_TEXT_ENCODER",
+    ),
+]
 JsonOption = Annotated[bool, arg(help="print one JSON object and nothing else")]
 ClipsOption = Annotated[Path, arg(metavar="FOLDER", help="clips of scenes not trained on")]
 OnlyOption = Annotated[

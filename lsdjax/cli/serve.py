@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from lsdjax.cli.options import CheckpointOption, StepsOption
+from lsdjax.cli.options import CheckpointOption, StepsOption, TextEncoderOption
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ServeCommand:
         arg(metavar="URL", help="a further origin whose pages may connect"),
     ] = ()
     sample: Annotated[str | None, arg(metavar="VIDEO", help="clip that the page opens with")] = None
+    text_encoder: TextEncoderOption = None
     deadline_ms: Annotated[int, arg(metavar="MS", help="older frames are dropped")] = 100
 
     def run(self) -> int:
@@ -39,5 +40,6 @@ class ServeCommand:
             origins=self.origin,
             sample=self.sample,
             deadline_ms=self.deadline_ms,
+            text_encoder=self.text_encoder,
         )
         return serve(options)

@@ -11,7 +11,13 @@ from typing import Annotated, Literal
 import numpy as np
 from tyro.conf import Positional, UseAppendAction, arg
 
-from lsdjax.cli.options import CheckpointOption, StepsOption, show_progress, warn
+from lsdjax.cli.options import (
+    CheckpointOption,
+    StepsOption,
+    TextEncoderOption,
+    show_progress,
+    warn,
+)
 from lsdjax.core.errors import UserError
 
 
@@ -30,6 +36,7 @@ class StreamCommand:
     ] = ()
     side_by_side: Annotated[bool, arg(help="show the input to the left of the output")] = False
     checkpoint: CheckpointOption = None
+    text_encoder: TextEncoderOption = None
     steps: StepsOption = None
     seed: Annotated[int, arg(metavar="N", help="seed of the noise")] = 0
     strength: Annotated[float, arg(metavar="S", help="how much to change, from 0 to 1")] = 1.0
@@ -51,7 +58,9 @@ class StreamCommand:
             from lsdjax.stream.session import Streamer
             from lsdjax.stream.transform import transform
 
-            streamer = Streamer(load_checkpoint(self.checkpoint), steps=self.steps)
+            streamer = Streamer(
+                load_checkpoint(self.checkpoint), steps=self.steps, text_encoder=self.text_encoder
+            )
             height, width = (side * self.scale for side in streamer.size)
             shown = 2 * width if self.side_by_side else width
             with (
@@ -79,10 +88,10 @@ class StreamCommand:
 
     def _check(self, prompts: Iterable[str]) -> None:
         """Refuse what is wrong before anything is decoded or compiled."""
-        from lsdjax.text.tokenizer import tokenize
+        from lsdjax.text.tokenizer import find_words
 
         for prompt in prompts:
-            tokenize(prompt)
+            find_words(prompt)
         if not 1 <= self.scale <= 16:
             raise UserError(f"--scale must lie within 1..16, got {self.scale}")
         if not 0.0 <= self.strength <= 1.0:

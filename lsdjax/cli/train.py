@@ -34,6 +34,14 @@ class TrainCommand:
     init: Annotated[
         str | None, arg(metavar="CHECKPOINT", help="a new run begins with its parameters")
     ] = None
+    text_encoder: Annotated[
+        str | None,
+        arg(
+            metavar="WHERE",
+            help="what reads prompts in place of the trained n-grams: a BERT's folder, or a .py "
+            "file that registers your own",
+        ),
+    ] = None
     stop_after: Annotated[
         int | None, arg(metavar="N", help="stop after that many steps of the recipe")
     ] = None
@@ -88,6 +96,7 @@ class TrainCommand:
             mesh=mesh,
             stop_after=self.stop_after,
             init=init,
+            text_encoder=self.text_encoder,
             profile=self.profile,
             peak=self.peak_tflops,
         )

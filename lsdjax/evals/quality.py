@@ -65,6 +65,7 @@ def evaluate(
     max_frames: int | None = None,
     out: str | Path | None = None,
     progress: bool = True,
+    text_encoder: str | None = None,
 ) -> dict[str, Any]:
     """Stream every clip of the folder `clips` through every style and compare with the teacher.
 
@@ -75,9 +76,9 @@ def evaluate(
     `sharpness_ratio`; snow has `snow_share_ratio`.
 
     Raises:
-        UserError: no clips, an unknown style, a bad checkpoint.
+        UserError: no clips, an unknown style, a bad checkpoint or not its text encoder.
     """
-    streamer = Streamer(load_checkpoint(checkpoint), steps=steps)
+    streamer = Streamer(load_checkpoint(checkpoint), steps=steps, text_encoder=text_encoder)
     paths = [path for path in list_videos(Path(clips)) if not only or path.stem in only]
     if not paths:
         raise UserError(f"no videos in {str(clips)!r}; a folder of clips is expected")

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from lsdjax.core.errors import UserError
+from lsdjax.text.registry import NGRAMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,10 @@ class ModelConfig:
         history_noise: whether a stream also adds the noise that it declares.
         clean_pass: whether later frames see keys and values of a frame's clean picture, at the
             price of one more pass a frame, instead of those that its last denoising step computed.
+        text_encoder: what reads prompts: "ngrams", which is trained with the model, or the name of
+            a frozen encoder, see `lsdjax.text.registry`.
+        text_width, text_fingerprint: features a word that the frozen encoder makes, and how to tell
+            it from others; 0 and empty for "ngrams".
     """
 
     height: int = 128
@@ -47,6 +52,9 @@ class ModelConfig:
     history_level: float = 0.05
     history_noise: bool = True
     clean_pass: bool = False
+    text_encoder: str = NGRAMS
+    text_width: int = 0
+    text_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -68,6 +76,11 @@ class ModelConfig:
             raise UserError(
                 f"sinks={self.sinks}, history_level={self.history_level}; "
                 "sinks >= 0 and a level in [0, 1] are expected"
+            )
+        if self.text_width < 0 or (self.text_encoder == NGRAMS) != (self.text_width == 0):
+            raise UserError(
+                f"text_encoder={self.text_encoder!r}, text_width={self.text_width}; "
+                f"0 for {NGRAMS!r} and a positive number for any other are expected"
             )
 
     @property

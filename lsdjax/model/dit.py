@@ -87,7 +87,9 @@ class CausalDiT(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         latent, ch, wide = PixelCodec().channels, config.channels, 2 * config.channels
         self.config = config
-        self.text = TextEncoder(config.text_dim, config.text_depth, rngs=rngs)
+        self.text = TextEncoder(
+            config.text_dim, config.text_depth, width=config.text_width, rngs=rngs
+        )
 
         def conv(inputs: int, outputs: int, size: int = 3) -> DynamicConv:
             return DynamicConv(inputs, outputs, size, config, rngs=rngs)
@@ -123,9 +125,9 @@ class CausalDiT(nnx.Module):
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
         self.tokens_out = Linear(config.dim, 16 * wide, rngs=rngs, init=zeros)
 
-    def embed(self, ids: jax.Array) -> PromptEmbedding:
-        """Embed a tokenised prompt, ids (words, n-grams)."""
-        return self.text(ids)
+    def embed(self, tokens: jax.Array) -> PromptEmbedding:
+        """Embed a tokenised prompt, see `TextEncoder`."""
+        return self.text(tokens)
 
     def prompt(self, embedding: PromptEmbedding) -> Prompt:
         """Once a prompt: mix the kernels and project the words for every block."""

@@ -11,11 +11,11 @@ from lsdjax.core.errors import UserError
 from lsdjax.diffusion.conditioning import UNGUIDED, Guidance
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
+from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.controllers import Controller, RepairEvent
 from lsdjax.stream.scorer import read_health
 from lsdjax.stream.state import init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
-from lsdjax.text.tokenizer import tokenize
 
 MAX_STEPS = 64
 _LAG_FRAMES = 2
@@ -39,14 +39,18 @@ class Streamer:
         steps: int | None = None,
         guidance: Guidance = UNGUIDED,
         repair: bool = True,
+        text_encoder: str | None = None,
     ) -> None:
         """With `repair`, streams watch and mend themselves; a healthy one's pictures are the same.
 
-        Raises UserError where `steps` is not in 1..64.
+        text_encoder: where the one lies that reads the checkpoint's prompts, see `find_tokenizer`.
+
+        Raises UserError where `steps` is not in 1..64, or the text encoder is not the checkpoint's.
         """
         steps = checkpoint.config.steps if steps is None else steps
         if not 1 <= steps <= MAX_STEPS:
             raise UserError(f"{steps} denoising steps; 1 to {MAX_STEPS} are expected")
+        self._tokenize = find_tokenizer(checkpoint.config, text_encoder)
         self.checkpoint = checkpoint
         self.size = (checkpoint.config.height, checkpoint.config.width)
         self.steps = steps
@@ -81,7 +85,7 @@ class Streamer:
 
     def encode(self, prompt: str) -> Prompt:
         """What the step needs to know of a prompt."""
-        return self._encode(self._params, tokenize(prompt))
+        return self._encode(self._params, self._tokenize(prompt))
 
 
 class Stream:

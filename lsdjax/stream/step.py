@@ -27,12 +27,12 @@ StreamStep = Callable[
 
 
 def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prompt]:
-    """The jitted function (params, ids (words, n-grams)) -> Prompt: once a prompt."""
+    """The jitted function (params, tokens) -> Prompt: once a prompt."""
     graph = model_graph(config)
 
-    def encode(params: dict, ids: jax.Array) -> Prompt:
+    def encode(params: dict, tokens: jax.Array) -> Prompt:
         model = nnx.merge(graph, nnx.State(params))
-        return model.prompt(model.embed(ids))
+        return model.prompt(model.embed(tokens))
 
     return jax.jit(encode)
 

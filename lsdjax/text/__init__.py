@@ -1,0 +1,4 @@
+"""From a prompt to what the model is told."""
+
+from lsdjax.text.registry import FrozenEncoder as FrozenEncoder
+from lsdjax.text.registry import register as register

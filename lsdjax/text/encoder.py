@@ -1,4 +1,4 @@
-"""A small prompt encoder, trained together with the model."""
+"""The part of the model that reads prompts, trained together with it."""
 
 import math
 from typing import NamedTuple
@@ -21,17 +21,20 @@ class PromptEmbedding(NamedTuple):
 
 
 class TextEncoder(nnx.Module):
-    """Mean of hashed n-gram embeddings a word, self-attention over the words, attention pooling.
+    """An embedding of each word, self-attention over the words, attention pooling.
 
-    Pooling by a learned query lets the words that name a style outweigh the words that describe
-    what the video shows.
+    A word is the mean of its hashed n-grams' embeddings or, with `width`, the projection of what a
+    frozen encoder makes of it. Pooling by a learned query lets the words that name a style outweigh
+    the words that describe what the video shows.
     """
 
-    def __init__(self, dim: int, depth: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, dim: int, depth: int, *, width: int = 0, rngs: nnx.Rngs) -> None:
+        """width: features a word of a frozen encoder; 0 is a trained table of n-grams."""
         self.heads = 4
         normal = jax.nn.initializers.normal
-        self.pieces = nnx.Param(normal(0.3)(rngs.params(), (BUCKETS, PIECE_DIM), jnp.float32))
-        self.project = nnx.Linear(PIECE_DIM, dim, rngs=rngs)
+        table = (BUCKETS, PIECE_DIM)
+        self.pieces = None if width else nnx.Param(normal(0.3)(rngs.params(), table, jnp.float32))
+        self.project = nnx.Linear(width or PIECE_DIM, dim, rngs=rngs)
         self.position = nnx.Param(normal(0.02)(rngs.params(), (MAX_WORDS, dim), jnp.float32))
         self.qkv = nnx.List([nnx.Linear(dim, 3 * dim, rngs=rngs) for _ in range(depth)])
         self.out = nnx.List([nnx.Linear(dim, dim, rngs=rngs) for _ in range(depth)])
@@ -42,12 +45,21 @@ class TextEncoder(nnx.Module):
         self.null_words = nnx.Param(normal(0.5)(rngs.params(), (MAX_WORDS, dim), jnp.float32))
         self.null_pooled = nnx.Param(normal(0.5)(rngs.params(), (dim,), jnp.float32))
 
-    def __call__(self, ids: jax.Array) -> PromptEmbedding:
-        """Embed one tokenised prompt, ids (MAX_WORDS, n-grams) int32 with 0 as padding."""
-        present = (ids > 0).astype(jnp.float32)
-        summed = jnp.einsum("wgc,wg->wc", self.pieces[...][ids], present)
-        mask = present[:, 0] > 0
-        x = summed / jnp.maximum(jnp.sqrt(present.sum(axis=1)), 1.0)[:, None]
+    def __call__(self, tokens: jax.Array) -> PromptEmbedding:
+        """Embed one prompt, of which its `Tokenizer` made `tokens`.
+
+        Either n-gram ids (MAX_WORDS, n-grams) int32 with 0 as padding, or features of a frozen
+        encoder (MAX_WORDS, width) float32 with rows of zeros as padding.
+        """
+        if self.pieces is None:
+            mask = jnp.any(tokens != 0, axis=1)
+            # Frozen encoders differ in scale: as in RMSNorm (Zhang & Sennrich 2019), none counts.
+            x = tokens * jax.lax.rsqrt(jnp.mean(tokens**2, axis=1, keepdims=True) + 1e-6)
+        else:
+            present = (tokens > 0).astype(jnp.float32)
+            summed = jnp.einsum("wgc,wg->wc", self.pieces[...][tokens], present)
+            mask = present[:, 0] > 0
+            x = summed / jnp.maximum(jnp.sqrt(present.sum(axis=1)), 1.0)[:, None]
         x = self.project(x) + self.position[...]
         for i in range(len(self.qkv)):
             x = x + self.out[i](self._attend(self.qkv[i](self.norms[2 * i](x)), mask))

@@ -30,10 +30,8 @@ def _bucket(piece: str) -> int:
     return 1 + zlib.crc32(piece.encode()) % (BUCKETS - 1)
 
 
-def tokenize(prompt: str) -> np.ndarray:
-    """Hashed n-gram ids of a prompt: int32 (words, n-grams), 0 where there is nothing.
-
-    Words past `MAX_WORDS` are left out.
+def find_words(prompt: str) -> list[str]:
+    """The words of a prompt in lower case; whatever reads prompts refuses those without any.
 
     Raises:
         UserError: the prompt has no word in it, or is longer than `MAX_CHARACTERS`.
@@ -47,8 +45,19 @@ def tokenize(prompt: str) -> np.ndarray:
         raise UserError(
             f"empty prompt {prompt!r}; a few words such as 'pencil sketch' are expected"
         )
+    return words
+
+
+def tokenize(prompt: str) -> np.ndarray:
+    """Hashed n-gram ids of a prompt: int32 (words, n-grams), 0 where there is nothing.
+
+    Words past `MAX_WORDS` are left out.
+
+    Raises:
+        UserError: see `find_words`.
+    """
     ids = np.zeros((MAX_WORDS, MAX_NGRAMS), np.int32)
-    for row, word in enumerate(words[:MAX_WORDS]):
+    for row, word in enumerate(find_words(prompt)[:MAX_WORDS]):
         pieces = [_bucket(piece) for piece in _pieces(word)[:MAX_NGRAMS]]
         ids[row, : len(pieces)] = pieces
     return ids

@@ -18,6 +18,9 @@ def test_round_trip() -> None:
         ({"dim": 100}, "dim=100"),
         ({"window": 0}, "window=0"),
         ({"history_level": 1.5}, "history_level=1.5"),
+        ({"text_encoder": "bert"}, "text_encoder='bert', text_width=0"),
+        ({"text_width": 8}, "text_encoder='ngrams', text_width=8"),
+        ({"text_encoder": "bert", "text_width": -1}, "text_width=-1"),
     ],
 )
 def test_bad_sizes_are_named(change: dict, message: str) -> None:

@@ -89,7 +89,10 @@ class FakeStreamer:
 
 
 def make(
-    checkpoint: str | None, steps: int | None, progress: Callable[[str], None]
+    checkpoint: str | None,
+    steps: int | None,
+    text_encoder: str | None,
+    progress: Callable[[str], None],
 ) -> tuple[FakeStreamer, dict[str, Any]]:
     progress("loading checkpoint")
     if checkpoint == "broken":

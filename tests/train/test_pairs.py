@@ -63,7 +63,7 @@ def refuse(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
 def test_batches_hold_windows_and_their_prompts_alone(pairs) -> None:
     stage = Stage("sequence", steps=9, groups=3, clips=2, frames=4)
     config = dataclasses.replace(CONFIG, stages=(stage,))
-    draws = PairedDraws(config, pairs)
+    draws = PairedDraws(config, tokenize, pairs)
     batch = draws.draw(4, single=False)
     assert batch.prompts.shape == (3, MAX_WORDS, MAX_NGRAMS)
     assert len(batch.text_styles) == len(batch.text_prompts) == len(batch.styles) == 0
@@ -72,14 +72,14 @@ def test_batches_hold_windows_and_their_prompts_alone(pairs) -> None:
         np.testing.assert_array_equal(ids, tokenize(group.prompt))
     single = draws.draw(4, single=True)
     assert single.pairs[0].windows.targets.shape == (8, 2, 32, 32, 3)
-    again = PairedDraws(config, pairs).draw(4, single=False)
+    again = PairedDraws(config, tokenize, pairs).draw(4, single=False)
     for mine, other in zip(batch.pairs, again.pairs, strict=True):
         jax.tree.map(np.testing.assert_array_equal, mine.windows, other.windows)
 
 
 def test_a_prompt_without_a_word_is_refused(pairs) -> None:
     with pytest.raises(UserError, match="empty prompt"):
-        PairedDraws(CONFIG, [pairs[0]._replace(prompts=("?!",))])
+        PairedDraws(CONFIG, tokenize, [pairs[0]._replace(prompts=("?!",))])
 
 
 def test_stages_on_prompts_alone_are_left_out() -> None:

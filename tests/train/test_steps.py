@@ -44,7 +44,7 @@ def run_steps(child: ModuleType, text: str, devices: int) -> tuple[list[Any], Tr
         for n, clip in enumerate(clips)
     ]
     config = dataclasses.replace(CONFIG, stages=(ROLLED,))
-    draws = PairedDraws(config, pairs)
+    draws = PairedDraws(config, tokenize, pairs)
     mesh = make_mesh(text, jax.devices()[:devices])
     graph, state = child.quick_state(config)
     state, losses = place(state, mesh), []

@@ -17,7 +17,7 @@ from lsdjax.core.sharding import make_mesh
 from lsdjax.data.pool import Pool
 from lsdjax.data.styles import NAMES
 from lsdjax.stream.session import Streamer
-from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS
+from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
 from lsdjax.train import loop
 from lsdjax.train.state import TrainState, init_state
 
@@ -39,33 +39,33 @@ def with_groups(groups: int) -> TrainConfig:
 
 def test_prompts_are_a_function_of_the_seed_and_the_step() -> None:
     config = with_groups(4)
-    first = loop.draw_prompts(config, 7)
+    first = loop.draw_prompts(config, tokenize, 7)
     assert first.prompts.shape == (4, MAX_WORDS, MAX_NGRAMS)
     assert first.text_prompts.shape == (3, MAX_WORDS, MAX_NGRAMS)
-    for mine, again in zip(first, loop.draw_prompts(config, 7), strict=True):
+    for mine, again in zip(first, loop.draw_prompts(config, tokenize, 7), strict=True):
         np.testing.assert_array_equal(mine, again)
-    later = loop.draw_prompts(config, 8)
-    other = loop.draw_prompts(dataclasses.replace(config, seed=1), 7)
+    later = loop.draw_prompts(config, tokenize, 8)
+    other = loop.draw_prompts(dataclasses.replace(config, seed=1), tokenize, 7)
     assert (later.prompts != first.prompts).any() and (other.prompts != first.prompts).any()
 
 
 @pytest.mark.parametrize("groups", [5, len(NAMES), len(NAMES) + 7])
 def test_styles_are_dealt_without_repetition(groups: int) -> None:
     for step in range(5):
-        styles = loop.draw_prompts(with_groups(groups), step).styles
+        styles = loop.draw_prompts(with_groups(groups), tokenize, step).styles
         times = np.bincount(styles, minlength=len(NAMES))
         assert len(styles) == groups and times.max() - times.min() <= 1
 
 
 def test_a_style_named_again_has_more_turns() -> None:
     stage = Stage("hard", steps=1, groups=len(NAMES) + 2, again=("snow", "snow"))
-    styles = loop.draw_prompts(dataclasses.replace(TINY, stages=(stage,)), 0).styles
+    styles = loop.draw_prompts(dataclasses.replace(TINY, stages=(stage,)), tokenize, 0).styles
     times = np.bincount(styles, minlength=len(NAMES))
     assert times[NAMES.index("snow")] == 3 and times.sum() == len(NAMES) + 2
 
 
 def test_a_stage_without_groups_draws_prompts_alone() -> None:
-    batch = loop.draw_prompts(CONFIG, 0)
+    batch = loop.draw_prompts(CONFIG, tokenize, 0)
     assert batch.prompts.shape == (0, MAX_WORDS, MAX_NGRAMS)
     assert batch.text_prompts.shape == (4, MAX_WORDS, MAX_NGRAMS)
 
