@@ -9,10 +9,10 @@ import numpy as np
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.codec import PixelCodec
 from lsdjax.core.errors import UserError
+from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.session import MAX_STEPS
 from lsdjax.stream.state import StreamState, init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
-from lsdjax.text.tokenizer import tokenize
 
 
 class Rollout:
@@ -48,7 +48,7 @@ class Rollout:
         self._config = config
         self._keys = jnp.stack([jax.random.key(seed) for seed in seeds])
         self._params = jax.device_put(checkpoint.params)
-        self._prompt = make_prompt_encoder(config)(self._params, tokenize(prompt))
+        self._prompt = make_prompt_encoder(config)(self._params, find_tokenizer(config)(prompt))
         step = make_stream_step(config, steps, repair=False)
         over = (None, 0, 0, 0, None, None, 0, None)
         self._step = jax.jit(jax.vmap(step, in_axes=over), donate_argnums=1)
