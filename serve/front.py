@@ -55,6 +55,7 @@ class Front:
         spec = DeviceSpec(
             engine=options.engine,
             checkpoint=options.checkpoint,
+            plugins=options.plugins,
             steps=options.steps,
             seats=options.seats,
             deadline_s=1e-3 * self._limits.deadline_ms,

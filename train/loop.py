@@ -22,7 +22,7 @@ from lsdjax.data.examples import device_pool
 from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
 from lsdjax.train.metrics import MetricsLog, StepCost, peak_tflops, step_cost
 from lsdjax.train.pairs import PairedDraws, without_text_stages
@@ -40,13 +40,14 @@ def draw_prompts(config: TrainConfig, step: int) -> PromptBatch:
     """
     stage = config.stages[config.stage_at(step)[0]]
     rng = np.random.default_rng([config.seed, step])
-    deck = np.array([*range(len(NAMES)), *(NAMES.index(name) for name in stage.again)])
+    names = list(TEACHERS)
+    deck = np.array([*range(len(names)), *(TEACHERS.index(name) for name in stage.again)])
     rounds = stage.groups // len(deck) + 1
     styles = np.concatenate([rng.permutation(deck) for _ in range(rounds)])[: stage.groups]
-    text_styles = rng.integers(len(NAMES), size=stage.prompts)
+    text_styles = rng.integers(len(names), size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:
-        ids = [tokenize(sample_phrase(rng, NAMES[number])) for number in numbers]
+        ids = [tokenize(sample_phrase(rng, names[number])) for number in numbers]
         return np.array(ids, np.int32).reshape(len(numbers), MAX_WORDS, MAX_NGRAMS)
 
     return PromptBatch(
@@ -174,7 +175,7 @@ def _explain_full_disk(run: Path) -> Iterator[None]:
 
 
 def _pin_config(config: TrainConfig, path: Path, *, write: bool) -> None:
-    resolved = json.loads(json.dumps(config.to_json()))
+    resolved = json.loads(json.dumps({**config.to_json(), "teachers": list(TEACHERS)}))
     if path.exists():
         stored = json.loads(path.read_text())
         for name in sorted(set(stored) | set(resolved)):

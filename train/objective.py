@@ -19,7 +19,7 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.events import CELL
 from lsdjax.data.examples import Examples
 from lsdjax.diffusion.conditioning import withhold_inputs
-from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
+from lsdjax.diffusion.forcing import OBJECTIVES, balanced, draw_levels
 from lsdjax.diffusion.history import faded_history, noisy_history, own_history
 from lsdjax.model.dit import BLOCK, Told, model_graph
 from lsdjax.train.state import Graph
@@ -111,7 +111,7 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             drop=stage.history_drop,
         )
         levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        loss = forcing_loss(
+        loss = OBJECTIVES[config.objective](
             lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
             targets,
             noise,

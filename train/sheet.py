@@ -13,7 +13,7 @@ from lsdjax.configs import TrainConfig
 from lsdjax.data.examples import DevicePool, Taught
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.pipeline import DecodedPair, draw_group
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.model.dit import Told
@@ -29,7 +29,7 @@ Row = tuple[Source, np.ndarray]
 
 def taught_rows(pool: DevicePool) -> list[Row]:
     """Every style on footage of the pool, with the ids of its first phrase."""
-    names = enumerate(NAMES)
+    names = enumerate(TEACHERS)
     return [
         (Taught(pool, np.asarray(n, np.int32)), tokenize(PHRASES[name][0])) for n, name in names
     ]

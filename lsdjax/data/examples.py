@@ -3,6 +3,7 @@
 Everything after decoding happens on the device, so an accelerator is never starved by the host.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,8 +12,9 @@ import numpy as np
 
 from lsdjax.core.events import draw_events
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
-from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
+from lsdjax.data.styles import TEACHERS, teach
 from lsdjax.data.synthetic import moving_shapes
+from lsdjax.data.teacher import Teacher, TeacherState, init_state
 
 BURN_IN = 10
 START_SHARE = 0.35
@@ -20,16 +22,6 @@ GENERATIVE_START_SHARE = 0.9
 """A past that is the truth would give the answer away, and no stream has one."""
 SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
-
-_STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
-_START_SHARE = np.array(
-    [
-        GENERATIVE_START_SHARE if teacher.kind == "generative" else START_SHARE
-        for teacher in TEACHERS
-    ],
-    np.float32,
-)
-_LASTING = np.array([teacher.lasting for teacher in TEACHERS])
 
 
 class DevicePool(NamedTuple):
@@ -183,7 +175,7 @@ def make_examples(
     """
     b, t, height, width = shape
     start_key, window_key, teacher_key = jax.random.split(key, 3)
-    starts = jax.random.bernoulli(start_key, jnp.asarray(_START_SHARE)[style], (b,))
+    starts = jax.random.bernoulli(start_key, _of_style(_start_share, style), (b,))
     window_keys = jax.random.split(window_key, b)
 
     times = jnp.arange(-BURN_IN, t + 1, dtype=jnp.int32)
@@ -204,13 +196,24 @@ def make_examples(
             jnp.where(starts, fresh.frame_index, state.frame_index),
         )
 
-    state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
+    state = jax.lax.cond(
+        _of_style(lambda teacher: teacher.kind == "stateful", style), burnt_in, lambda: fresh
+    )
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
     events = draw_events(teacher_key, state.frame_index, t + 1, height, width)
     inputs, targets = 2 * inputs - 1, 2 * targets - 1
-    faint = jnp.where(jnp.asarray(_LASTING)[style], inputs, targets)
+    faint = jnp.where(_of_style(lambda teacher: teacher.lasting, style), inputs, targets)
     return join_streams(starts, inputs, targets, faint, events)
+
+
+def _of_style(fact: Callable[[Teacher], bool | float], style: jax.Array) -> jax.Array:
+    """A fact about the style of that number, ()."""
+    return jnp.asarray([fact(teacher) for teacher in TEACHERS.values()])[style]
+
+
+def _start_share(teacher: Teacher) -> float:
+    return GENERATIVE_START_SHARE if teacher.kind == "generative" else START_SHARE
 
 
 def join_streams(

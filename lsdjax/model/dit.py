@@ -249,17 +249,15 @@ def model_graph(config: ModelConfig) -> nnx.GraphDef:
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:
     """Block-causal attention within one sequence of `frames` frames that starts a stream."""
     index = jnp.arange(frames, dtype=jnp.int32)
-    ages, visible = jax.vmap(ages_at, in_axes=(0, None, None, None))(
-        index, index, config.window, config.sinks
-    )
+    ages, visible = ages_at(index, index, config.policy)
     return (Context(None, None, ages, visible),) * config.depth
 
 
 def cached_context(cache: KVCache, config: ModelConfig) -> tuple[Context, ...]:
-    """Attention of the next frame over the KV ring and itself."""
+    """Attention of the next frame over the KV cache and itself."""
     frames = jnp.concatenate([cache.frames, cache.length[None]])
-    ages, visible = ages_at(cache.length, frames, config.window, config.sinks)
+    ages, visible = ages_at(cache.length[None], frames, config.policy)
     return tuple(
-        Context(cache.keys[layer], cache.values[layer], ages[None], visible[None])
+        Context(cache.keys[layer], cache.values[layer], ages, visible)
         for layer in range(config.depth)
     )

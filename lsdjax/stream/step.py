@@ -92,7 +92,7 @@ def make_stream_step(
         noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
         sample, (keys, values) = solve(denoise, noise, levels)
         sample = jnp.clip(sample, -1.0, 1.0)
-        cache = write(state.cache, keys, values, config.sinks)
+        cache = write(state.cache, keys, values, config.policy)
         shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
         picture = jnp.clip(picture, 0, 255).astype(jnp.uint8)
