@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.styles import TEACHERS
-from lsdjax.data.teacher import Render, Teacher, init_state
+from lsdjax.data.teacher import Teacher, TeacherState, init_state
 from lsdjax.data.video import fit_frame, list_videos, open_source
 from lsdjax.evals import metrics
 from lsdjax.evals.sheets import write_picture_sheet
@@ -39,7 +39,7 @@ class TeacherStream:
 
 
 @functools.cache
-def _jitted(teacher: Teacher) -> Render:
+def _jitted(teacher: Teacher) -> Callable[..., tuple[jax.Array, jax.Array, TeacherState]]:
     return jax.jit(teacher.render)
 
 

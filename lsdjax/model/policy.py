@@ -85,7 +85,7 @@ def register_cache_policy(name: str, policy: type[CachePolicy]) -> None:
 def _check(policy: CachePolicy, length: int = 40) -> None:
     """Follow a stream of `length` frames and compare what it sees with the training mask."""
     index = np.arange(length, dtype=np.int32)
-    written = np.asarray(jax.vmap(policy.slot)(index))
+    written = np.asarray(jax.vmap(policy.slot)(jnp.asarray(index)))
     if not np.issubdtype(written.dtype, np.integer) or written.shape != index.shape:
         raise UserError(f"slot gives {written.dtype} {written.shape[1:]}; int32 () is expected")
     if written.min() < 0 or written.max() >= policy.slots:
@@ -113,7 +113,7 @@ def _seen(
 ) -> list[dict[int, int]]:
     """Of each frame of `index` (t,), the age by frame of what it sees of its row of frames."""
     frames = np.stack(rows)
-    ages, visible = map(np.asarray, jax.vmap(policy.sees)(index, frames))
+    ages, visible = map(np.asarray, jax.vmap(policy.sees)(jnp.asarray(index), jnp.asarray(frames)))
     if not np.issubdtype(ages.dtype, np.integer) or visible.dtype != bool:
         raise UserError(f"sees gives {ages.dtype} and {visible.dtype}; int32 and bool are expected")
     if ages.shape != frames.shape or visible.shape != frames.shape:
