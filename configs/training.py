@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from lsdjax.core.errors import UserError
+from lsdjax.diffusion.forcing import OBJECTIVES
 from lsdjax.model.config import ModelConfig
 
 
@@ -93,6 +94,7 @@ class TrainConfig:
     Attributes:
         model: the model's sizes.
         stages: run one after the other; the optimizer's state is carried over.
+        objective: the name of what the pictures are trained to minimise.
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
@@ -113,6 +115,7 @@ class TrainConfig:
 
     model: ModelConfig
     stages: tuple[Stage, ...]
+    objective: str = "forcing"
     seed: int = 0
     b2: float = 0.98
     clip_norm: float = 1.0
@@ -136,6 +139,7 @@ class TrainConfig:
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"{name}={getattr(self, name)!r}; one of {known} is expected")
+        _ = OBJECTIVES[self.objective]  # there has to be one
 
     @property
     def total_steps(self) -> int:

@@ -35,6 +35,7 @@ class BenchServeOptions:
 
     url: str | None = None
     checkpoint: str | None = None
+    plugin: tuple[str, ...] = ()
     steps: int | None = None
     sessions: tuple[int, ...] = (1,)
     seconds: float = 10.0
@@ -94,6 +95,7 @@ def _server(options: BenchServeOptions) -> Iterator[str]:
     spec = {
         "port": 0,
         "checkpoint": options.checkpoint,
+        "plugins": options.plugin,
         "steps": options.steps,
         "max_sessions": max(options.sessions),
         "engine": options.engine,

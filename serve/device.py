@@ -24,6 +24,7 @@ class DeviceSpec:
 
     engine: str
     checkpoint: str | None
+    plugins: tuple[str, ...]
     steps: int | None
     text_encoder: str | None
     seats: int

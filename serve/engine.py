@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lsdjax.core.errors import UserError
+from lsdjax.core.plugins import load_plugins
 from lsdjax.serve.slots import Slots
 from lsdjax.serve.steploop import StepLoop, StreamerLike
 
@@ -58,10 +59,11 @@ class Engine:
     def run(self, spec: dict[str, Any]) -> None:
         """Loads, compiles, warms up, then steps until told to stop.
 
-        Raises: UserError when the model cannot be loaded.
+        Raises: UserError when a plugin or the model cannot be loaded.
         """
         module, _, name = spec["engine"].partition(":")
         factory = getattr(importlib.import_module(module), name)
+        load_plugins(spec["plugins"])
         asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder"))
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)

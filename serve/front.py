@@ -55,6 +55,7 @@ class Front:
         spec = DeviceSpec(
             engine=options.engine,
             checkpoint=options.checkpoint,
+            plugins=options.plugins,
             steps=options.steps,
             text_encoder=options.text_encoder,
             seats=options.seats,

@@ -13,14 +13,15 @@ _DEFAULT_SESSIONS = 4
 class ServeOptions:
     """What to serve and where.
 
-    `checkpoint` None is the one that ships; `steps` None is the checkpoint's own number; `origins`
-    are further origins whose pages may connect; `sample` is a clip for the page in place of the
-    one that ships; frames older than `deadline_ms` are dropped before their step; `text_encoder` is
-    where the one lies that reads the checkpoint's prompts; `engine` names the factory of the model,
-    "module:function".
+    `checkpoint` None is the one that ships; `plugins` are files that bring what it needs; `steps`
+    None is the checkpoint's own number; `origins` are further origins whose pages may connect;
+    `sample` is a clip for the page in place of the one that ships; frames older than `deadline_ms`
+    are dropped before their step; `text_encoder` is where the one lies that reads the checkpoint's
+    prompts; `engine` names the factory of the model, "module:function".
     """
 
     checkpoint: str | None = None
+    plugins: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     steps: int | None = None

@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> int:
     """Serves the options in the only argument, a JSON object."""
     fields = json.loads(arguments[0]) if arguments else {}
     try:
-        return serve(ServeOptions(**{**fields, "origins": tuple(fields.get("origins", ()))}))
+        several = {name: tuple(fields.get(name, ())) for name in ("plugins", "origins")}
+        return serve(ServeOptions(**{**fields, **several}))
     except UserError as error:
         print(f"lsdjax: {error}", file=sys.stderr)
         return 2

@@ -1,10 +1,12 @@
 """Set before JAX starts: strict promotion of types and ranks, and eight CPU devices."""
 
+import importlib.util
 import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import av
@@ -185,3 +187,30 @@ def truncated_video(tmp_path: Path) -> Path:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
     return path
+
+
+@pytest.fixture(scope="session")
+def child() -> ModuleType:
+    """The module `train/child.py`, which trains a tiny preset and leaves out what is slow."""
+    path = Path(__file__).parent / "train" / "child.py"
+    spec = importlib.util.spec_from_file_location("train_child", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`load_plugins` on files of the checkout; what they registered is forgotten after the test."""
+    from lsdjax.core import plugins
+    from lsdjax.data.phrases import PHRASES
+    from lsdjax.data.styles import TEACHERS
+    from lsdjax.diffusion.forcing import OBJECTIVES
+    from lsdjax.model.policy import CACHE_POLICIES
+
+    root = Path(__file__).resolve().parent.parent
+    for registry in (TEACHERS, PHRASES, OBJECTIVES, CACHE_POLICIES):
+        monkeypatch.setattr(registry, "_entries", dict(registry.items()))
+    monkeypatch.setattr(plugins, "_loaded", set())
+    return lambda *files: plugins.load_plugins(root / file for file in files)

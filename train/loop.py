@@ -23,7 +23,7 @@ from lsdjax.data.examples import Lights, device_pool
 from lsdjax.data.phrases import sample_phrase
 from lsdjax.data.pipeline import DecodedPair
 from lsdjax.data.pool import Pool
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.model.prompts import choose_text_encoder, find_tokenizer
 from lsdjax.text.registry import Tokenizer
 from lsdjax.train.metrics import MetricsLog, StepCost, peak_tflops, step_cost
@@ -48,14 +48,15 @@ def draw_prompts(config: TrainConfig, tokenize: Tokenizer, step: int) -> PromptB
     """
     stage = config.stages[config.stage_at(step)[0]]
     rng = np.random.default_rng([config.seed, step])
-    taught = np.array([NAMES.index(name) for name in config.styles or NAMES])
-    deck = np.array([*taught, *(NAMES.index(name) for name in stage.again)])
+    names = list(TEACHERS)
+    taught = np.array([TEACHERS.index(name) for name in config.styles or names])
+    deck = np.array([*taught, *(TEACHERS.index(name) for name in stage.again)])
     rounds = stage.groups // len(deck) + 1
     styles = np.concatenate([rng.permutation(deck) for _ in range(rounds)])[: stage.groups]
     text_styles = rng.choice(taught, size=stage.prompts)
 
     def told(numbers: np.ndarray) -> np.ndarray:
-        return tokenize_all(tokenize, [sample_phrase(rng, NAMES[number]) for number in numbers])
+        return tokenize_all(tokenize, [sample_phrase(rng, names[number]) for number in numbers])
 
     return PromptBatch(
         styles.astype(np.int32), told(styles), text_styles.astype(np.int32), told(text_styles)
@@ -195,7 +196,7 @@ def _explain_full_disk(run: Path) -> Iterator[None]:
 
 
 def _pin_config(config: TrainConfig, path: Path, *, write: bool) -> None:
-    resolved = json.loads(json.dumps(config.to_json()))
+    resolved = json.loads(json.dumps({**config.to_json(), "teachers": list(TEACHERS)}))
     if path.exists():
         stored = json.loads(path.read_text())
         for name in sorted(set(stored) | set(resolved)):

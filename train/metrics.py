@@ -13,7 +13,7 @@ import numpy as np
 
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.data.pipeline import PairedWindows
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.history import ErrorBank
 from lsdjax.train.objective import picture_objective, text_objective
 from lsdjax.train.state import Graph
@@ -135,7 +135,8 @@ class MetricsLog:
 
 
 def _psnr(batch: PromptBatch, squared_error: np.ndarray) -> dict[str, float]:
-    shown = [group.name for group in batch.pairs] or [NAMES[style] for style in batch.styles]
+    names = list(TEACHERS)
+    shown = [group.name for group in batch.pairs] or [names[style] for style in batch.styles]
     errors: dict[str, list[float]] = {}
     for name, error in zip(shown, squared_error[: len(shown)], strict=True):
         if error > 0:

@@ -20,7 +20,7 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.events import CELL
 from lsdjax.data.examples import Examples
 from lsdjax.diffusion.conditioning import withhold_inputs
-from lsdjax.diffusion.forcing import balanced, draw_levels, forcing_loss
+from lsdjax.diffusion.forcing import OBJECTIVES, balanced, draw_levels
 from lsdjax.diffusion.history import (
     ErrorBank,
     drifted_history,
@@ -185,7 +185,7 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             declared=stage.history_declared,
         )
         levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        loss = forcing_loss(
+        loss = OBJECTIVES[config.objective](
             lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
             targets,
             noise,
@@ -233,7 +233,7 @@ def roll_out(
         if config.clean_pass:
             clean = jnp.zeros((clips, 1))
             _, kept = denoise(previous, clean, clean)
-        cache = write(cache, *kept, config.sinks)
+        cache = write(cache, *kept, config.policy)
         level = jnp.zeros_like(level)
     return jax.lax.stop_gradient((cache, previous))
 

@@ -12,7 +12,7 @@ from lsdjax.codec import PixelCodec
 from lsdjax.configs import TrainConfig
 from lsdjax.data.phrases import PHRASES
 from lsdjax.data.pipeline import DecodedPair, draw_group
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.solver import solve
 from lsdjax.evals.sheets import write_png
 from lsdjax.model.dit import Told
@@ -29,8 +29,8 @@ Row = tuple[Source, np.ndarray]
 def taught_rows(config: TrainConfig, tokenize: Tokenizer, scenes: Scenes) -> list[Row]:
     """Every style that is taught, on its scenes, with the tokens of its first phrase."""
     return [
-        (scenes.taught(np.asarray(NAMES.index(name), np.int32)), tokenize(PHRASES[name][0]))
-        for name in config.styles or NAMES
+        (scenes.taught(np.asarray(TEACHERS.index(name), np.int32)), tokenize(PHRASES[name][0]))
+        for name in config.styles or TEACHERS
     ]
 
 

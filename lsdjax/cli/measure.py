@@ -15,17 +15,20 @@ from lsdjax.cli.options import (
     ClipsOption,
     JsonOption,
     OnlyOption,
+    PluginOption,
     StepsOption,
     TextEncoderOption,
     report,
 )
 from lsdjax.core.errors import UserError
+from lsdjax.core.plugins import load_plugins
 from lsdjax.evals.report import as_drift_table, as_lines, as_style_table
 
 
 class Measurement:
     """A command that measures something and prints it as text, or with `--json` as one object."""
 
+    plugin: tuple[str, ...]
     json: bool
 
     def measure(self) -> Mapping[str, Any]:
@@ -35,7 +38,11 @@ class Measurement:
         return as_lines(result)
 
     def run(self) -> int:
-        return report(self.measure, self.as_text, as_json=self.json)
+        return report(self._measure_with_plugins, self.as_text, as_json=self.json)
+
+    def _measure_with_plugins(self) -> Mapping[str, Any]:
+        load_plugins(self.plugin)
+        return self.measure()
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class EvalCommand(Measurement):
         Path | None, arg(metavar="FOLDER", help="where the sheet and the figures go")
     ] = None
     text_encoder: TextEncoderOption = None
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -83,6 +91,7 @@ class BenchStreamCommand(Measurement):
     checkpoint: CheckpointArgument = None
     steps: StepsOption = None
     frames: Annotated[int, arg(metavar="N", help="frames to time")] = 300
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -100,6 +109,7 @@ class BenchPromptsCommand(Measurement):
     steps: StepsOption = None
     only: OnlyOption = ()
     frames: Annotated[int, arg(metavar="N", help="frames of each clip")] = 30
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -122,6 +132,7 @@ class BenchSwitchCommand(Measurement):
     checkpoint: CheckpointArgument = None
     steps: StepsOption = None
     only: OnlyOption = ()
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -141,6 +152,7 @@ class BenchEnduranceCommand(Measurement):
         "watercolour"
     )
     frames: Annotated[int, arg(metavar="N", help="length of the stream")] = 20_000
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -208,6 +220,7 @@ class BenchServeCommand(Measurement):
         str | None, arg(metavar="VIDEO", help="what it sends; without it, a moving test picture")
     ] = None
     prompt: Annotated[str, arg(metavar="TEXT", help="what it asks for")] = "pencil sketch"
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
@@ -216,8 +229,8 @@ class BenchServeCommand(Measurement):
         return bench_serve(BenchServeOptions(**asdict(self)))
 
     def run(self) -> int:
-        if self.json:
-            return super().run()
+        if self.json:  # the plugins are the server's, which is another process
+            return report(self.measure, self.as_text, as_json=True)
         self.measure()  # it prints its own table, run by run
         return 0
 
@@ -244,6 +257,7 @@ class InfoCommand(Measurement):
     """Print the version, the devices, the checkpoint and its config."""
 
     checkpoint: CheckpointArgument = None
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:

@@ -29,6 +29,10 @@ TextEncoderOption = Annotated[
 ]
 JsonOption = Annotated[bool, arg(help="print one JSON object and nothing else")]
 ClipsOption = Annotated[Path, arg(metavar="FOLDER", help="clips of scenes not trained on")]
+PluginOption = Annotated[
+    UseAppendAction[tuple[str, ...]],
+    arg(metavar="FILE", help="your own Python file that brings what the checkpoint needs"),
+]
 OnlyOption = Annotated[
     UseAppendAction[tuple[str, ...]],
     arg(metavar="CLIP", help="only this clip, by its name without the suffix"),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import UseAppendAction, arg
 
-from lsdjax.cli.options import CheckpointOption, StepsOption, TextEncoderOption
+from lsdjax.cli.options import CheckpointOption, PluginOption, StepsOption, TextEncoderOption
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class ServeCommand:
     checkpoint: CheckpointOption = None
     host: Annotated[str, arg(metavar="NAME", help="address to listen on")] = "127.0.0.1"
     port: Annotated[int, arg(metavar="N", help="port to listen on")] = 8765
+    plugin: PluginOption = ()
     steps: StepsOption = None
     max_sessions: Annotated[
         int | None, arg(metavar="N", help="how many may stream at the same time")
@@ -33,6 +34,7 @@ class ServeCommand:
 
         options = ServeOptions(
             checkpoint=self.checkpoint,
+            plugins=self.plugin,
             host=self.host,
             port=self.port,
             steps=self.steps,

@@ -13,12 +13,14 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from lsdjax.cli.options import (
     CheckpointOption,
+    PluginOption,
     StepsOption,
     TextEncoderOption,
     show_progress,
     warn,
 )
 from lsdjax.core.errors import UserError
+from lsdjax.core.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class StreamCommand:
     side_by_side: Annotated[bool, arg(help="show the input to the left of the output")] = False
     checkpoint: CheckpointOption = None
     text_encoder: TextEncoderOption = None
+    plugin: PluginOption = ()
     steps: StepsOption = None
     seed: Annotated[int, arg(metavar="N", help="seed of the noise")] = 0
     strength: Annotated[float, arg(metavar="S", help="how much to change, from 0 to 1")] = 1.0
@@ -49,6 +52,7 @@ class StreamCommand:
     def run(self) -> int:
         prompts = {0: self.prompt} | parse_switches(self.prompt_at)
         self._check(prompts.values())
+        load_plugins(self.plugin)
         from lsdjax.data.video import VideoWriter, fit_frame, open_source
 
         with open_source(self.source) as source:  # before the model, so that mistakes show at once

@@ -1,13 +1,14 @@
 """`lsdjax train`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from lsdjax.core.errors import UserError
+from lsdjax.core.plugins import load_plugins
 
 if TYPE_CHECKING:
     from lsdjax.configs import TrainConfig
@@ -30,6 +31,16 @@ class TrainCommand:
     ]
     run_folder: Annotated[
         Path | None, arg(name="run", metavar="FOLDER", help="the run; without it, runs/PRESET")
+    ] = None
+    plugin: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="FILE", help="your own Python file that brings a style, an objective, ..."),
+    ] = ()
+    objective: Annotated[
+        str | None, arg(metavar="NAME", help="what is minimised; without it, the preset's own")
+    ] = None
+    cache_policy: Annotated[
+        str | None, arg(metavar="NAME", help="what a frame sees; without it, the preset's own")
     ] = None
     init: Annotated[
         str | None, arg(metavar="CHECKPOINT", help="a new run begins with its parameters")
@@ -64,9 +75,6 @@ class TrainCommand:
     ] = None
 
     def run(self) -> int:
-        from lsdjax.configs.presets import preset
-
-        config = preset(self.preset)
         if not self.data:
             raise UserError("--data FOLDER is missing; videos to learn from are expected")
         if self.stop_after is not None and self.stop_after < 1:
@@ -80,6 +88,8 @@ class TrainCommand:
                 raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
         if self.distributed:
             _join_processes()
+        load_plugins(self.plugin)  # after that: a plugin may touch the devices
+        config = self._config()
         from lsdjax.checkpoint.export import load_checkpoint
         from lsdjax.core.sharding import make_mesh
         from lsdjax.train.loop import configure_logging, train
@@ -102,6 +112,17 @@ class TrainCommand:
         )
         print(exported)
         return 0
+
+    def _config(self) -> "TrainConfig":
+        from lsdjax.configs.presets import preset
+
+        config = preset(self.preset)
+        if self.objective is not None:
+            config = replace(config, objective=self.objective)
+        if self.cache_policy is not None:
+            model = replace(config.model, cache_policy=self.cache_policy)
+            config = replace(config, model=model)
+        return config
 
     def _load_data(self, config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
         first = self.data[0]

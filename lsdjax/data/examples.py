@@ -12,8 +12,9 @@ import numpy as np
 
 from lsdjax.core.events import draw_events
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool
-from lsdjax.data.styles import TEACHERS, TeacherState, init_state, teach
+from lsdjax.data.styles import TEACHERS, teach
 from lsdjax.data.synthetic import moving_lights, moving_shapes
+from lsdjax.data.teacher import Teacher, TeacherState, init_state
 
 BURN_IN = 10
 START_SHARE = 0.35
@@ -23,16 +24,6 @@ SHAPES_SHARE = 0.08
 STILLS_SHARE = 0.5
 MAX_TIME = 10_000
 """Frames into its life at which a scene of lights may be met, at most."""
-
-_STATEFUL = np.array([teacher.kind == "stateful" for teacher in TEACHERS])
-_START_SHARE = np.array(
-    [
-        GENERATIVE_START_SHARE if teacher.kind == "generative" else START_SHARE
-        for teacher in TEACHERS
-    ],
-    np.float32,
-)
-_LASTING = np.array([teacher.lasting for teacher in TEACHERS])
 
 
 class DevicePool(NamedTuple):
@@ -236,7 +227,7 @@ def _teach_streams(
     there the teacher has run for a while and its last output is given as `previous`.
     """
     b, t, height, width = shape
-    starts = jax.random.bernoulli(start_key, jnp.asarray(_START_SHARE)[style], (b,))
+    starts = jax.random.bernoulli(start_key, _of_style(_start_share, style), (b,))
     fresh = init_state(b, height, width)
 
     def burnt_in() -> TeacherState:
@@ -248,13 +239,24 @@ def _teach_streams(
             jnp.where(starts, fresh.frame_index, state.frame_index),
         )
 
-    state = jax.lax.cond(jnp.asarray(_STATEFUL)[style], burnt_in, lambda: fresh)
+    state = jax.lax.cond(
+        _of_style(lambda teacher: teacher.kind == "stateful", style), burnt_in, lambda: fresh
+    )
     frames = window(slice(BURN_IN, None))
     inputs, targets, _ = teach(style, frames, state, teacher_key)
     events = draw_events(teacher_key, state.frame_index, t + 1, height, width)
     inputs, targets = 2 * inputs - 1, 2 * targets - 1
-    faint = jnp.where(jnp.asarray(_LASTING)[style], inputs, targets)
+    faint = jnp.where(_of_style(lambda teacher: teacher.lasting, style), inputs, targets)
     return join_streams(starts, inputs, targets, faint, events)
+
+
+def _of_style(fact: Callable[[Teacher], bool | float], style: jax.Array) -> jax.Array:
+    """A fact about the style of that number, ()."""
+    return jnp.asarray([fact(teacher) for teacher in TEACHERS.values()])[style]
+
+
+def _start_share(teacher: Teacher) -> float:
+    return GENERATIVE_START_SHARE if teacher.kind == "generative" else START_SHARE
 
 
 def join_streams(

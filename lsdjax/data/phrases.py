@@ -1,18 +1,26 @@
 """Prompts that ask for a style, drawn at random from the tables of phrasings."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
+from lsdjax.core.errors import UserError
+from lsdjax.core.registry import Registry
+from lsdjax.data import phrase_tables
 from lsdjax.data.phrase_tables import (
     ALONE_CONTENT,
     CONTENT,
     CONTENT_PHRASES,
     NOT_THINGS,
     NOUN_TEMPLATES,
-    PHRASES,
     PLAIN_TEMPLATES,
 )
+
+PHRASES: Registry[tuple[str, ...]] = Registry("style", phrase_tables.PHRASES)
+"""What asks for each style; the first phrase stands for it where it is judged."""
+
+MIN_PHRASES = 12
 
 TEMPLATES: tuple[str, ...] = NOUN_TEMPLATES + PLAIN_TEMPLATES
 """All sentences: {style} once, and optionally {content} and {content2}."""
@@ -24,6 +32,29 @@ _FREE_SLOT = re.compile(r"(?:^|[,:.?!-] |\b(?:a|the|this|my|our|of|for|with|as|a
 """A slot that a content without an article fits: no adjective stands between it and its article."""
 
 _POLITE = ("please", "thanks", "thank you", "hey", "just", "pls", "now")
+
+
+def register_phrases(name: str, phrases: Sequence[str]) -> None:
+    """Let `phrases` ask for the style `name`.
+
+    Raises:
+        UserError: the style has phrases already, there are fewer than `MIN_PHRASES` different ones,
+            one has no word in it or a brace, or asks for another style.
+    """
+    if isinstance(phrases, str):
+        raise UserError(f"style {name!r}: phrases is one text; a tuple of texts is expected")
+    said = list(dict.fromkeys(phrase.strip().lower() for phrase in phrases))
+    if len(said) < MIN_PHRASES:
+        raise UserError(
+            f"style {name!r}: {len(said)} different phrases; at least {MIN_PHRASES} are expected"
+        )
+    taken = {phrase.lower(): other for other in PHRASES for phrase in PHRASES[other]}
+    for phrase in said:
+        if not re.search(r"[^\W_]", phrase) or "{" in phrase or "}" in phrase:
+            raise UserError(f"style {name!r}: phrase {phrase!r}; words without braces are expected")
+        if phrase in taken and taken[phrase] != name:
+            raise UserError(f"style {name!r}: phrase {phrase!r} asks for {taken[phrase]!r} already")
+    PHRASES.register(name, tuple(phrases))
 
 
 def is_noun_like(phrase: str) -> bool:
@@ -56,13 +87,13 @@ def sample_phrase(rng: np.random.Generator, name: str) -> str:
 
     Args:
         rng: where all randomness is drawn from; the same state gives the same prompt.
-        name: a key of :data:`~lsdjax.data.phrase_tables.PHRASES`.
+        name: a key of :data:`PHRASES`.
 
     Returns:
         The prompt: one line, not empty, without a slot left open.
 
     Raises:
-        KeyError: `name` is not a style.
+        UserError: `name` is not a style.
     """
     phrase = _pick(rng, PHRASES[name])
     if rng.random() >= 0.4:
@@ -76,7 +107,7 @@ def _pick(rng: np.random.Generator, table: tuple[str, ...]) -> str:
 
 def _in_a_sentence(rng: np.random.Generator, name: str, phrase: str) -> str:
     """Say `phrase`, or one of the style's phrases about a content, with random content."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and name in CONTENT_PHRASES:
         template = _pick(rng, CONTENT_PHRASES[name])
     elif is_noun_like(phrase) and rng.random() < 0.6:
         template = _pick(rng, NOUN_TEMPLATES)

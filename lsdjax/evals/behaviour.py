@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.data.phrases import PHRASES
-from lsdjax.data.styles import BY_NAME, NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.data.video import list_videos
 from lsdjax.evals import metrics
 from lsdjax.evals.phrasings import HELD_OUT
@@ -60,7 +60,7 @@ def select_styles(
     cases = [(n, i, text) for n, texts in phrasings.items() for i, text in enumerate(texts)]
     for name, number, text in tqdm(cases, unit="prompt", disable=None):
         # On an intact input the generative teachers all show the original: one stands for all.
-        candidates = [n for n in NAMES if n == name or BY_NAME[n].kind != "generative"]
+        candidates = [n for n in TEACHERS if n == name or TEACHERS[n].kind != "generative"]
         scores = dict.fromkeys(candidates, 0.0)
         for clip, targets in zip(footage, plain, strict=True):
             teacher = TeacherStream(name, streamer.size)
@@ -70,7 +70,7 @@ def select_styles(
                 shown = np.asarray(stream.submit(_bytes(given))) / 255.0
                 for style in candidates:
                     target = wanted if style == name else targets[style][index]
-                    if BY_NAME[name].kind == "generative" and style == "original":
+                    if TEACHERS[name].kind == "generative" and style == "original":
                         target = given
                     scores[style] += metrics.psnr(shown, target)
         chosen = max(scores, key=lambda style: scores[style])
@@ -94,7 +94,7 @@ def _bytes(frame: np.ndarray) -> np.ndarray:
 
 
 def _targets_of(clip: list[np.ndarray], size: tuple[int, int]) -> dict[str, list[np.ndarray]]:
-    teachers = {name: TeacherStream(name, size) for name in NAMES}
+    teachers = {name: TeacherStream(name, size) for name in TEACHERS}
     return {name: [t.render(frame)[1] for frame in clip] for name, t in teachers.items()}
 
 
@@ -116,7 +116,7 @@ def prompt_switch(
     streamer = Streamer(load_checkpoint(checkpoint), steps=steps)
     streamer.warm_up()
     paths = _clips(clips, only)
-    names = [name for name in NAMES if BY_NAME[name].kind != "generative"]
+    names = [name for name in TEACHERS if TEACHERS[name].kind != "generative"]
     pairs = []
     for number, (old, new) in enumerate(itertools.pairwise([*names, names[0]])):
         clip = list(read_clip(paths[number % len(paths)], streamer.size, None))
@@ -166,7 +166,7 @@ def endurance(
     the process's resident size, by thousand frames, after the first thousand. Nothing breaks, so
     every one of the `repairs` is a false alarm.
     """
-    if frames < 2200 or style not in BY_NAME:
+    if frames < 2200 or style not in TEACHERS:
         raise UserError(
             f"frames={frames}, style={style!r}; at least 2200 and a known style expected"
         )
@@ -177,7 +177,7 @@ def endurance(
     scores: list[float] = []
     step_ms: list[float] = []
     resident_mb: list[float] = []
-    extremes, remembers = 0, BY_NAME[style].kind == "stateful"
+    extremes, remembers = 0, TEACHERS[style].kind == "stateful"
     for index in tqdm(range(frames), unit="frame", disable=None):
         frame = next(source)
         judged = 100 <= index < 1100 or index >= frames - 1000

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 from lsdjax.core.errors import UserError
-from lsdjax.data.styles import BY_NAME, NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.evals import metrics
 from lsdjax.evals.lights import Contents, light_scenes
 
@@ -68,8 +68,8 @@ class DriftPlan:
     first_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.style not in BY_NAME:
-            raise UserError(f"unknown style {self.style!r}; known are {list(NAMES)}")
+        if self.style not in TEACHERS:
+            raise UserError(f"unknown style {self.style!r}; known are {list(TEACHERS)}")
         if self.frames < 100:
             raise UserError(f"{self.frames} frames; at least 100 are expected")
         if self.seeds < 1 or not 1 <= self.rollouts <= MAX_ROLLOUTS:
@@ -108,7 +108,7 @@ class DriftPlan:
     @property
     def shows_the_scene(self) -> bool:
         """Does the teacher show the lights as they are, so that they can be counted?"""
-        return BY_NAME[self.style].kind in ("identity", "generative")
+        return TEACHERS[self.style].kind in ("identity", "generative")
 
     def scenes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What the streams are given and should show, frame by frame: see `light_scenes`."""

@@ -4,14 +4,16 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from lsdjax.data.styles import BY_NAME, TeacherState, init_state
+from lsdjax.data.styles import TEACHERS
 from lsdjax.data.synthetic import moving_lights
+from lsdjax.data.teacher import TeacherState, init_state
 from lsdjax.evals import metrics
 
 SMALLEST_RADIUS = 0.1
@@ -56,7 +58,7 @@ def _render(
     def one(scene, key, state):
         frames, _ = moving_lights(scene, times, *size)
         # The teacher itself, not `teach`: a convolution inside its switch is slow on a CPU.
-        given, targets, state = BY_NAME[style].render(frames[None], state, key)
+        given, targets, state = TEACHERS[style].render(frames[None], state, key)
         return jnp.round(255 * given[0]).astype(jnp.uint8), jnp.round(255 * targets[0]) / 255, state
 
     return jax.vmap(one, out_axes=(1, 1, 0))(scenes, noise, state)
@@ -130,7 +132,8 @@ def count_lights(frames: np.ndarray, threshold: float) -> np.ndarray:
     above = np.moveaxis(frames, -1, 1) > threshold
     beside = np.zeros((3, 3, 3, 3), bool)
     beside[1, 1, 1, :] = beside[1, 1, :, 1] = True  # up, down, left, right, in the same channel
-    labels, found = ndimage.label(above, beside)
+    labels = np.zeros(above.shape, np.int32)
+    found = cast(int, ndimage.label(above, beside, output=labels))
     flat = labels.ravel()
     owner = np.zeros(found + 1, np.intp)
     owner[flat] = np.arange(flat.size) // (h * w)

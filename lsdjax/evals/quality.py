@@ -1,7 +1,8 @@
 """Does a checkpoint do what its prompts say? Whole clips, streamed, against the teachers."""
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tqdm import tqdm
 from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.data.phrases import PHRASES
-from lsdjax.data.styles import BY_NAME, NAMES, init_state, teach
+from lsdjax.data.styles import TEACHERS
+from lsdjax.data.teacher import Teacher, TeacherState, init_state
 from lsdjax.data.video import fit_frame, list_videos, open_source
 from lsdjax.evals import metrics
 from lsdjax.evals.sheets import write_picture_sheet
@@ -25,20 +27,20 @@ class TeacherStream:
     """One teacher followed frame by frame, uint8 in and [0, 1] out."""
 
     def __init__(self, name: str, size: tuple[int, int], seed: int = 0) -> None:
-        self._style = np.int32(NAMES.index(name))
+        self._render = _jitted(TEACHERS[name])
         self._state = init_state(1, *size)
         self._key = jax.random.key(seed)
 
     def render(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The input that the model is given and the picture that it should show."""
         source = (frame.astype(np.float32) / 255.0)[None, None]
-        inputs, targets, self._state = _teach(self._style, source, self._state, self._key)
+        inputs, targets, self._state = self._render(source, self._state, self._key)
         return np.asarray(inputs)[0, 0], np.asarray(targets)[0, 0]
 
 
-@jax.jit
-def _teach(style, frames, state, key):
-    return teach(style, frames, state, key)
+@functools.cache
+def _jitted(teacher: Teacher) -> Callable[..., tuple[jax.Array, jax.Array, TeacherState]]:
+    return jax.jit(teacher.render)
 
 
 def to_uint8(frame: np.ndarray) -> np.ndarray:
@@ -82,9 +84,9 @@ def evaluate(
     paths = [path for path in list_videos(Path(clips)) if not only or path.stem in only]
     if not paths:
         raise UserError(f"no videos in {str(clips)!r}; a folder of clips is expected")
-    names = list(styles or NAMES)
-    if unknown := [name for name in names if name not in BY_NAME]:
-        raise UserError(f"unknown styles {unknown}; known are {list(NAMES)}")
+    names = list(styles or TEACHERS)
+    if unknown := [name for name in names if name not in TEACHERS]:
+        raise UserError(f"unknown styles {unknown}; known are {list(TEACHERS)}")
     streamer.warm_up()
     result: dict[str, Any] = {}
     pictures: dict[str, list[list[np.ndarray]]] = {}
@@ -130,7 +132,7 @@ def _measure(
             "ssim": metrics.ssim(shown, target),
             "input_psnr_db": metrics.psnr(given, target),
         }
-        if BY_NAME[name].kind == "generative":
+        if TEACHERS[name].kind == "generative":
             seen.append((metrics.features(shown), metrics.features(given)))
             wanted.append(metrics.features(target))
             row["sharpness"] = metrics.sharpness(shown)
@@ -146,7 +148,7 @@ def _measure(
 
 
 def _summary(name: str, clips: list[dict[str, Any]]) -> dict[str, Any]:
-    kind = BY_NAME[name].kind
+    kind = TEACHERS[name].kind
 
     def mean(key: str, digits: int) -> float:
         return round(float(np.mean([clip[key] for clip in clips])), digits)

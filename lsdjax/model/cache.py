@@ -1,4 +1,4 @@
-"""The KV ring: the last `window` frames plus `sinks` first frames that are never evicted.
+"""The KV cache: keys and values of the past frames that a policy keeps.
 
 Pure functions over a pytree. Keys are stored without temporal rotation; a slot's age is computed
 when it is read, so a stream may run to any frame index. The training mask comes from the same
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lsdjax.model.config import ModelConfig
+from lsdjax.model.policy import CachePolicy
 
 
 class KVCache(NamedTuple):
@@ -28,7 +29,7 @@ class KVCache(NamedTuple):
 
 
 def init_cache(config: ModelConfig, batch: int, dtype: jnp.dtype) -> KVCache:
-    """An empty ring."""
+    """An empty cache."""
     shape = (config.depth, batch, config.slots, config.tokens, config.heads, config.head_dim)
     return KVCache(
         keys=jnp.zeros(shape, dtype),
@@ -39,24 +40,22 @@ def init_cache(config: ModelConfig, batch: int, dtype: jnp.dtype) -> KVCache:
 
 
 def ages_at(
-    index: jax.Array, frames: jax.Array, window: int, sinks: int
+    index: jax.Array, frames: jax.Array, policy: CachePolicy
 ) -> tuple[jax.Array, jax.Array]:
-    """Age of each frame for the frame `index`, and whether it can be seen.
+    """Age of each of `frames` for each frame of `index`, and whether it is seen.
 
-    Seen are the frame itself, the `window` frames before it and the first `sinks` frames; a sink
-    older than the window keeps the age window + 1.
-    Shapes: index (), frames (slots,) -> two (slots,).
+    That is what the policy says, save that nothing of the future is seen and no empty slot.
+    Shapes: index (t,), frames (slots,) -> two (t, slots).
     """
-    age = index - frames
-    visible = (frames >= 0) & (age >= 0) & ((age <= window) | (frames < sinks))
-    return jnp.clip(age, 0, window + 1), visible
+    ages, visible = jax.vmap(policy.sees, in_axes=(0, None))(index, frames)
+    held = (frames >= 0)[None, :] & (frames[None, :] <= index[:, None])
+    return ages, visible & held
 
 
-def write(cache: KVCache, keys: jax.Array, values: jax.Array, sinks: int) -> KVCache:
-    """Put one frame's keys and values (layers, b, n, heads, d) into the oldest frame's slot."""
-    slots = cache.frames.shape[0]
+def write(cache: KVCache, keys: jax.Array, values: jax.Array, policy: CachePolicy) -> KVCache:
+    """Put one frame's keys and values (layers, b, n, heads, d) where the policy says."""
     length = cache.length
-    slot = jnp.where(length < slots, length, sinks + (length - sinks) % (slots - sinks))
+    slot = policy.slot(length)
 
     def put(store: jax.Array, new: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_index_in_dim(store, new.astype(store.dtype), slot, axis=2)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from lsdjax.core.errors import UserError
+from lsdjax.model.policy import CACHE_POLICIES, CachePolicy
 from lsdjax.text.registry import NGRAMS
 
 
@@ -23,6 +24,7 @@ class ModelConfig:
         text_depth: blocks of the text encoder.
         window: past frames that a frame attends to.
         sinks: first frames of a stream that are never evicted.
+        cache_policy: the name of the rule that says what a frame sees; it goes by these two.
         steps: denoising steps a frame that the checkpoint was made for.
         noise_shift: warp of the sampler's noise levels; above 1 the steps crowd at high noise.
         history_level: noise level that a stream declares for its own previous frame.
@@ -47,6 +49,7 @@ class ModelConfig:
     text_depth: int = 2
     window: int = 4
     sinks: int = 0
+    cache_policy: str = "sinks"
     steps: int = 2
     noise_shift: float = 1.0
     history_level: float = 0.05
@@ -82,6 +85,7 @@ class ModelConfig:
                 f"text_encoder={self.text_encoder!r}, text_width={self.text_width}; "
                 f"0 for {NGRAMS!r} and a positive number for any other are expected"
             )
+        _ = self.policy  # there has to be one
 
     @property
     def head_dim(self) -> int:
@@ -97,9 +101,14 @@ class ModelConfig:
         return self.grid[0] * self.grid[1]
 
     @property
+    def policy(self) -> CachePolicy:
+        """What decides which frames are kept and seen."""
+        return CACHE_POLICIES[self.cache_policy](self.window, self.sinks)
+
+    @property
     def slots(self) -> int:
-        """Frames that the KV ring holds: sinks first, then the window."""
-        return self.sinks + self.window
+        """Frames that the KV cache holds."""
+        return self.policy.slots
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -251,19 +251,14 @@ def model_graph(config: ModelConfig) -> nnx.GraphDef:
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:
     """Block-causal attention within one sequence of `frames` frames that starts a stream."""
     index = jnp.arange(frames, dtype=jnp.int32)
-    ages, visible = jax.vmap(ages_at, in_axes=(0, None, None, None))(
-        index, index, config.window, config.sinks
-    )
+    ages, visible = ages_at(index, index, config.policy)
     return (Context(None, None, ages, visible),) * config.depth
 
 
 def cached_context(cache: KVCache, config: ModelConfig, frames: int = 1) -> tuple[Context, ...]:
-    """Attention of the next `frames` frames over the KV ring and each other, block-causal."""
+    """Attention of the next `frames` frames over the KV cache and each other, block-causal."""
     index = cache.length + jnp.arange(frames, dtype=jnp.int32)
-    seen = jnp.concatenate([cache.frames, index])
-    ages, visible = jax.vmap(ages_at, in_axes=(0, None, None, None))(
-        index, seen, config.window, config.sinks
-    )
+    ages, visible = ages_at(index, jnp.concatenate([cache.frames, index]), config.policy)
     return tuple(
         Context(cache.keys[layer], cache.values[layer], ages, visible)
         for layer in range(config.depth)

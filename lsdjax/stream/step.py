@@ -98,7 +98,7 @@ def make_stream_step(
             clean = jnp.zeros((1, 1))
             seen = model.denoise(sample, clean, clean, views["told"][0], prompt, context)
             keys, values = seen.keys[:, :, 0], seen.values[:, :, 0]
-        cache = write(state.cache, keys, values, config.sinks)
+        cache = write(state.cache, keys, values, config.policy)
         shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
         picture = jnp.clip(picture, 0, 255).astype(jnp.uint8)

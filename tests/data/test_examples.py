@@ -13,7 +13,7 @@ from lsdjax.core.errors import UserError
 from lsdjax.data import snow
 from lsdjax.data.examples import STILLS_SHARE, Examples, device_pool, make_examples
 from lsdjax.data.pool import CANVAS_HEIGHT, CANVAS_WIDTH, Pool, load_pool, read_pool, save_pool
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.evals.sheets import write_png
 
 SHAPE = (8, 3, 64, 64)
@@ -103,7 +103,7 @@ def draw(noise_pool: Pool) -> Callable[[str], Examples]:
     compiled = jax.jit(lambda key, pool, style: make_examples(key, pool, style, SHAPE))
 
     def draw(name: str, seed: int = 0) -> Examples:
-        drawn = compiled(jax.random.key(seed), pool, np.int32(NAMES.index(name)))
+        drawn = compiled(jax.random.key(seed), pool, np.int32(TEACHERS.index(name)))
         return Examples(*(np.asarray(part) for part in drawn))  # type: ignore[arg-type]
 
     return draw

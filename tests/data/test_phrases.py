@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from lsdjax.core.errors import UserError
 from lsdjax.data.phrase_tables import (
     ALONE_CONTENT,
     CONTENT,
@@ -143,5 +144,5 @@ def test_about_two_in_five_samples_are_bare_phrases() -> None:
 
 
 def test_an_unknown_style_is_refused() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(UserError, match="no style 'no_such_style'; one of pencil_sketch, "):
         sample_phrase(np.random.default_rng(0), "no_such_style")

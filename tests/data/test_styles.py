@@ -12,12 +12,15 @@ import simplejpeg
 
 from lsdjax.core.events import draw_events
 from lsdjax.data import filters, snow, styles
+from lsdjax.data.teacher import KINDS, TeacherState, init_state
 
 KEY = jax.random.key(7)
-each_teacher = pytest.mark.parametrize("teacher", styles.TEACHERS, ids=styles.NAMES)
+each_teacher = pytest.mark.parametrize(
+    "teacher", styles.TEACHERS.values(), ids=list(styles.TEACHERS)
+)
 stateless = pytest.mark.parametrize(
     "teacher",
-    [teacher for teacher in styles.TEACHERS if teacher.kind == "stateless"],
+    [teacher for teacher in styles.TEACHERS.values() if teacher.kind == "stateless"],
     ids=lambda teacher: teacher.name,
 )
 
@@ -38,27 +41,28 @@ def photo_clip(b: int = 2, t: int = 3, h: int = 64, w: int = 48) -> jax.Array:
 
 @functools.cache
 def jitted(name: str):
-    return jax.jit(styles.BY_NAME[name].render)
+    return jax.jit(styles.TEACHERS[name].render)
 
 
 @functools.cache
-def rendered(name: str) -> tuple[jax.Array, jax.Array, styles.TeacherState]:
+def rendered(name: str) -> tuple[jax.Array, jax.Array, TeacherState]:
     frames = photo_clip()
     b, _, h, w, _ = frames.shape
-    return jitted(name)(frames, styles.init_state(b, h, w), KEY)
+    return jitted(name)(frames, init_state(b, h, w), KEY)
 
 
 def test_eighteen_teachers_of_the_declared_kinds():
-    kinds = [teacher.kind for teacher in styles.TEACHERS]
-    assert {kind: kinds.count(kind) for kind in styles.KINDS} == {
+    kinds = [teacher.kind for teacher in styles.TEACHERS.values()]
+    assert {kind: kinds.count(kind) for kind in KINDS} == {
         "stateless": 11,
         "stateful": 3,
         "generative": 3,
         "identity": 1,
     }
-    assert len(set(styles.NAMES)) == len(styles.TEACHERS) == 18
-    assert styles.NAMES[0] == "pencil_sketch" and styles.NAMES[-1] == "original"
-    assert all(styles.BY_NAME[teacher.name] is teacher for teacher in styles.TEACHERS)
+    names = list(styles.TEACHERS)
+    assert len(set(names)) == len(styles.TEACHERS) == 18
+    assert names[0] == "pencil_sketch" and names[-1] == "original"
+    assert all(name == teacher.name for name, teacher in styles.TEACHERS.items())
 
 
 @each_teacher
@@ -79,7 +83,7 @@ def test_extreme_frames_stay_finite_and_in_range(teacher):
     checks = (jnp.arange(64)[:, None] + jnp.arange(48)[None, :]) % 2
     pictures = jnp.stack([jnp.zeros((64, 48)), jnp.ones((64, 48)), checks.astype(jnp.float32)])
     frames = jnp.broadcast_to(pictures[None, ..., None], (2, 3, 64, 48, 3))
-    inputs, targets, _ = jitted(teacher.name)(frames, styles.init_state(2, 64, 48), KEY)
+    inputs, targets, _ = jitted(teacher.name)(frames, init_state(2, 64, 48), KEY)
     for pictures in (inputs, targets):
         assert bool(jnp.all((pictures >= 0.0) & (pictures <= 1.0)))
 
@@ -88,7 +92,7 @@ def test_extreme_frames_stay_finite_and_in_range(teacher):
 def test_frame_by_frame_equals_whole_clip(teacher):
     frames = photo_clip()
     inputs, targets, state = rendered(teacher.name)
-    stepped = styles.init_state(2, 64, 48)
+    stepped = init_state(2, 64, 48)
     for t in range(frames.shape[1]):
         one_in, one_out, stepped = jitted(teacher.name)(frames[:, t : t + 1], stepped, KEY)
         np.testing.assert_allclose(one_in[:, 0], inputs[:, t], atol=1e-5)
@@ -100,9 +104,7 @@ def test_frame_by_frame_equals_whole_clip(teacher):
 @stateless
 def test_stateless_ignore_state_and_key(teacher):
     frames = photo_clip()
-    other = styles.TeacherState(
-        jnp.full((2, 64, 48, 3), 0.3, jnp.float32), jnp.array([12, 99], jnp.int32)
-    )
+    other = TeacherState(jnp.full((2, 64, 48, 3), 0.3, jnp.float32), jnp.array([12, 99], jnp.int32))
     inputs, targets, state = jitted(teacher.name)(frames, other, jax.random.key(8))
     np.testing.assert_array_equal(inputs, frames)
     np.testing.assert_array_equal(targets, rendered(teacher.name)[1])
@@ -113,8 +115,8 @@ def test_stateless_ignore_state_and_key(teacher):
 def test_teach_equals_the_teachers_own_render():
     frames = photo_clip()
     teach = jax.jit(styles.teach)
-    for number, name in enumerate(styles.NAMES):
-        chosen = teach(number, frames, styles.init_state(2, 64, 48), KEY)
+    for number, name in enumerate(styles.TEACHERS):
+        chosen = teach(number, frames, init_state(2, 64, 48), KEY)
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, atol=1e-5), chosen, rendered(name)
         )
@@ -123,11 +125,11 @@ def test_teach_equals_the_teachers_own_render():
 def test_no_two_teachers_agree_on_a_photo():
     # Generative teachers differ in what they show the model, not in what they ask for.
     pictures = {}
-    for teacher in styles.TEACHERS:
+    for teacher in styles.TEACHERS.values():
         inputs, targets, _ = rendered(teacher.name)
         pictures[teacher.name] = inputs if teacher.kind == "generative" else targets
-    for number, first in enumerate(styles.NAMES):
-        for second in styles.NAMES[number + 1 :]:
+    for number, first in enumerate(styles.TEACHERS):
+        for second in list(styles.TEACHERS)[number + 1 :]:
             difference = float(jnp.mean(jnp.abs(pictures[first] - pictures[second])))
             assert difference > 0.01, (first, second, difference)
 
@@ -147,7 +149,7 @@ def test_colourise_input_has_no_colour():
 
 def test_fill_mask_holes_are_fixed_per_stream_and_differ_between_samples():
     frames = jnp.zeros((8, 2, 128, 96, 3), jnp.float32)
-    state = styles.init_state(8, 128, 96)
+    state = init_state(8, 128, 96)
     inputs, _, state = jitted("fill_mask")(frames, state, KEY)
     later, _, _ = jitted("fill_mask")(frames, state, KEY)
     np.testing.assert_array_equal(inputs, later)
@@ -163,14 +165,14 @@ def test_canvas_teachers_depend_on_the_previous_output_only(name):
     _, targets, state = rendered(name)
     np.testing.assert_allclose(targets[:, 0], frames[:, 0], atol=1e-6)
     np.testing.assert_array_equal(state.canvas, targets[:, -1])
-    resumed = styles.TeacherState(targets[:, 1], jnp.array([1, 500], jnp.int32))
+    resumed = TeacherState(targets[:, 1], jnp.array([1, 500], jnp.int32))
     _, last, _ = jitted(name)(frames[:, 2:], resumed, KEY)
     np.testing.assert_allclose(last[:, 0], targets[:, 2], atol=1e-6)
 
 
 def test_a_restarted_sample_forgets_its_canvas():
     frames = photo_clip()
-    stale = styles.TeacherState(jnp.ones((2, 64, 48, 3), jnp.float32), jnp.array([0, 5], jnp.int32))
+    stale = TeacherState(jnp.ones((2, 64, 48, 3), jnp.float32), jnp.array([0, 5], jnp.int32))
     _, targets, _ = jitted("motion_trails")(frames[:, :1], stale, KEY)
     np.testing.assert_array_equal(targets[0], frames[0, :1])
     assert bool(jnp.any(targets[1] != frames[1, :1]))

@@ -21,6 +21,7 @@ from lsdjax.model.dit import (
     sequence_context,
 )
 from lsdjax.model.layers import attend
+from lsdjax.model.policy import RingWithSinks
 from lsdjax.text.tokenizer import tokenize
 
 CONFIG = ModelConfig(
@@ -31,9 +32,11 @@ FRAMES = 9  # the ring of 2 + sinks slots wraps more than once
 
 
 @functools.cache
-def compiled(sinks: int) -> tuple[Any, Any, Callable, Callable, Callable]:
+def compiled(
+    sinks: int, cache_policy: str = "sinks"
+) -> tuple[Any, Any, Callable, Callable, Callable]:
     """Config and parameters' shapes; the prompt, the whole sequence at once, and frame by frame."""
-    config = dataclasses.replace(CONFIG, sinks=sinks)
+    config = dataclasses.replace(CONFIG, sinks=sinks, cache_policy=cache_policy)
     graph, shapes = nnx.split(
         nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param
     )
@@ -54,7 +57,7 @@ def compiled(sinks: int) -> tuple[Any, Any, Callable, Callable, Callable]:
         observation = model.observe(told, prompt)
         context = cached_context(cache, config)
         out = model.denoise(noisy, levels, sizes, observation, prompt, context)
-        return write(cache, out.keys[:, :, 0], out.values[:, :, 0], config.sinks), out.sample
+        return write(cache, out.keys[:, :, 0], out.values[:, :, 0], config.policy), out.sample
 
     return config, shapes, told, forward, one_frame
 
@@ -70,9 +73,23 @@ def draw(frames: int, config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.n
     return noisy, levels, sizes, Told(*told)
 
 
-@pytest.mark.parametrize(("sinks", "start"), [(0, 0), (1, 0), (2, 0), (0, 10_000_000)])
-def test_cached_stream_equals_full_causal_forward(sinks: int, start: int, random_like) -> None:
-    config, shapes, told, forward, one_frame = compiled(sinks)
+@pytest.mark.parametrize(
+    ("policy", "sinks", "start"),
+    [
+        ("sinks", 0, 0),
+        ("sinks", 1, 0),
+        ("sinks", 2, 0),
+        ("sinks", 0, 10_000_000),
+        ("dilated", 0, 0),
+        ("dilated", 0, 10_000_000),
+    ],
+)
+def test_cached_stream_equals_full_causal_forward(
+    policy: str, sinks: int, start: int, random_like, plugins
+) -> None:
+    if policy == "dilated":
+        plugins("docs/examples/cache_policy.py")
+    config, shapes, told, forward, one_frame = compiled(sinks, policy)
     params = random_like(shapes)
     prompt = told(params, tokenize("a pencil sketch"))
     sequence = draw(FRAMES, config)
@@ -172,7 +189,7 @@ def test_ring_keeps_sinks_after_wrap() -> None:
     cache = init_cache(CONFIG, 1, jnp.dtype(jnp.float32))
     shape = (CONFIG.depth, 1, CONFIG.tokens, CONFIG.heads, CONFIG.head_dim)
     for i in range(11):
-        cache = write(cache, jnp.full(shape, float(i)), jnp.full(shape, float(i)), CONFIG.sinks)
+        cache = write(cache, jnp.full(shape, float(i)), jnp.full(shape, float(i)), CONFIG.policy)
     assert cache.frames.tolist() == [0, 9, 10]
     assert cache.keys[0, 0, :, 0, 0, 0].tolist() == [0.0, 9.0, 10.0]
     assert int(cache.length) == 11
@@ -181,9 +198,9 @@ def test_ring_keeps_sinks_after_wrap() -> None:
 
 def test_ages_are_bounded_and_empty_slots_are_invisible() -> None:
     frames = jnp.array([0, -1, 9_999_998, 9_999_999], jnp.int32)
-    ages, visible = ages_at(jnp.asarray(10_000_000, jnp.int32), frames, window=2, sinks=1)
-    assert ages.tolist() == [3, 3, 2, 1]
-    assert visible.tolist() == [True, False, True, True]
+    ages, visible = ages_at(jnp.array([10_000_000, 1], jnp.int32), frames, RingWithSinks(2, 1))
+    assert ages[0].tolist() == [3, 3, 2, 1]
+    assert visible.tolist() == [[True, False, True, True], [True, False, False, False]]
 
 
 def test_invisible_slots_do_not_change_attention() -> None:

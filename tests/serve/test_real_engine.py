@@ -76,6 +76,16 @@ def test_a_client_gets_what_the_model_makes(
     assert "Traceback" not in errors
 
 
+def test_a_plugin_is_run_in_the_device_process(
+    start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("import lsdjax\nraise RuntimeError('ran')\n")
+    options = {"engine": ENGINE, "plugins": [str(plugin)]}
+    status, _, errors = start_server(options, ready=False).wait_end()
+    assert (status, errors) == (2, f"lsdjax: {plugin}, line 2: RuntimeError: ran\n")
+
+
 def test_a_folder_without_a_checkpoint_is_one_line(
     start_server: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 import lsdjax
 from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.data.phrases import PHRASES
-from lsdjax.data.styles import BY_NAME, init_state
+from lsdjax.data.styles import TEACHERS
+from lsdjax.data.teacher import init_state
 from lsdjax.evals.behaviour import bounce
 from lsdjax.evals.metrics import psnr
 from lsdjax.evals.quality import read_clip
@@ -48,7 +49,7 @@ def targets(clip: list[np.ndarray]) -> dict[str, np.ndarray]:
     """What each style's teacher makes of the clip, in [0, 1]."""
     frames = jnp.asarray(np.stack(clip)[None], jnp.float32) / 255.0
     start, key = init_state(1, *clip[0].shape[:2]), jax.random.key(0)
-    renders = {name: jax.jit(BY_NAME[name].render) for name in STYLES}
+    renders = {name: jax.jit(TEACHERS[name].render) for name in STYLES}
     return {name: np.asarray(render(frames, start, key)[1][0]) for name, render in renders.items()}
 
 

@@ -117,7 +117,7 @@ def test_step_equals_a_plain_loop(streamer: Streamer, checkpoint: Checkpoint) ->
             out = model.denoise(x, s, jnp.zeros((1, 1)), observation, prompt, context)
             x = x - (level - following) * velocity_from_sample(x, out.sample, s)
         assert out is not None
-        cache = write(cache, out.keys[:, :, 0], out.values[:, :, 0], CONFIG.sinks)
+        cache = write(cache, out.keys[:, :, 0], out.values[:, :, 0], CONFIG.policy)
         previous = jnp.clip(x, -1, 1)
         return cache, previous, (codec.decode(previous)[0, 0] + 1) * 127.5
 

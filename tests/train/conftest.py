@@ -1,28 +1,16 @@
 """Runs of a tiny preset in processes of their own."""
 
 import dataclasses
-import importlib.util
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 CHILD = Path(__file__).with_name("child.py")
-
-
-@pytest.fixture(scope="session")
-def child() -> ModuleType:
-    """The module of `child.py`."""
-    spec = importlib.util.spec_from_file_location("train_child", CHILD)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lsdjax.configs import Stage, TrainConfig, preset
 from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import make_mesh
 from lsdjax.data.pool import Pool
-from lsdjax.data.styles import NAMES
+from lsdjax.data.styles import TEACHERS
 from lsdjax.stream.session import Streamer
 from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS, tokenize
 from lsdjax.train import loop
@@ -49,19 +49,19 @@ def test_prompts_are_a_function_of_the_seed_and_the_step() -> None:
     assert (later.prompts != first.prompts).any() and (other.prompts != first.prompts).any()
 
 
-@pytest.mark.parametrize("groups", [5, len(NAMES), len(NAMES) + 7])
+@pytest.mark.parametrize("groups", [5, len(TEACHERS), len(TEACHERS) + 7])
 def test_styles_are_dealt_without_repetition(groups: int) -> None:
     for step in range(5):
         styles = loop.draw_prompts(with_groups(groups), tokenize, step).styles
-        times = np.bincount(styles, minlength=len(NAMES))
+        times = np.bincount(styles, minlength=len(TEACHERS))
         assert len(styles) == groups and times.max() - times.min() <= 1
 
 
 def test_a_style_named_again_has_more_turns() -> None:
-    stage = Stage("hard", steps=1, groups=len(NAMES) + 2, again=("snow", "snow"))
+    stage = Stage("hard", steps=1, groups=len(TEACHERS) + 2, again=("snow", "snow"))
     styles = loop.draw_prompts(dataclasses.replace(TINY, stages=(stage,)), tokenize, 0).styles
-    times = np.bincount(styles, minlength=len(NAMES))
-    assert times[NAMES.index("snow")] == 3 and times.sum() == len(NAMES) + 2
+    times = np.bincount(styles, minlength=len(TEACHERS))
+    assert times[TEACHERS.index("snow")] == 3 and times.sum() == len(TEACHERS) + 2
 
 
 def test_a_stage_without_groups_draws_prompts_alone() -> None:
