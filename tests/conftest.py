@@ -208,9 +208,10 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     from lsdjax.data.styles import TEACHERS
     from lsdjax.diffusion.forcing import OBJECTIVES
     from lsdjax.model.policy import CACHE_POLICIES
+    from lsdjax.text.registry import TEXT_ENCODERS
 
     root = Path(__file__).resolve().parent.parent
-    for registry in (TEACHERS, PHRASES, OBJECTIVES, CACHE_POLICIES):
+    for registry in (TEACHERS, PHRASES, OBJECTIVES, CACHE_POLICIES, TEXT_ENCODERS):
         monkeypatch.setattr(registry, "_entries", dict(registry.items()))
     monkeypatch.setattr(plugins, "_loaded", set())
     return lambda *files: plugins.load_plugins(root / file for file in files)

@@ -1,6 +1,5 @@
 """A text encoder of one's own: the words that the styles' phrases share, each a feature."""
 
-# lsdjax train live-128 --text-encoder docs/examples/text_encoder.py --data CLIPS --run runs/words
 import re
 import zlib
 from collections import Counter
@@ -8,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from lsdjax.data.phrases import PHRASES
-from lsdjax.text import register
+from lsdjax.text import register_text_encoder
 
 COUNTS = Counter(re.findall(r"\w+", " ".join(sum(PHRASES.values(), ())).lower()))
 NUMBERS = {word: n for n, word in enumerate(sorted(w for w in COUNTS if COUNTS[w] > 2))}
@@ -25,4 +24,4 @@ class BagOfWords:
         return np.eye(self.width, dtype=np.float32)[known]
 
 
-register("bag-of-words", BagOfWords)
+register_text_encoder("bag-of-words", BagOfWords)

@@ -22,9 +22,9 @@ StepsOption = Annotated[
 TextEncoderOption = Annotated[
     str | None,
     arg(
-        metavar="WHERE",
-        help="what reads the checkpoint's prompts, where it was trained with a BERT (its folder) "
-        "or with your own (the .py file that registers it); without it, $LSDJAX_TEXT_ENCODER",
+        metavar="FOLDER",
+        help="the folder of the BERT that reads the checkpoint's prompts, where it was trained "
+        "with one; without it, $LSDJAX_TEXT_ENCODER",
     ),
 ]
 JsonOption = Annotated[bool, arg(help="print one JSON object and nothing else")]

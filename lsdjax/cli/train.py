@@ -49,8 +49,8 @@ class TrainCommand:
         str | None,
         arg(
             metavar="WHERE",
-            help="what reads prompts in place of the trained n-grams: a BERT's folder, or a .py "
-            "file that registers your own",
+            help="what reads prompts in place of the trained n-grams: a BERT's folder, or the name "
+            "of one that a plugin brings",
         ),
     ] = None
     stop_after: Annotated[

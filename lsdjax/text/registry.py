@@ -2,10 +2,9 @@
 
 The built-in one hashes n-grams, whose table is trained with the model. Every other one is frozen
 and lies outside of the model, which learns a projection of its features: a BERT by its folder, or
-one of a user's own that `register` has made known.
+one of a user's own that `register_text_encoder` has made known.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from lsdjax.core.errors import UserError
+from lsdjax.core.registry import Registry, blame
 from lsdjax.text.tokenizer import MAX_WORDS, find_words
 
 NGRAMS, BERT = "ngrams", "bert"
@@ -43,22 +43,22 @@ class FrozenEncoder(Protocol):
         ...
 
 
-_FACTORIES: dict[str, Callable[[], FrozenEncoder]] = {}
+TEXT_ENCODERS: Registry[Callable[[], FrozenEncoder]] = Registry("text encoder", {})
 
 
-def register(name: str, factory: Callable[[], FrozenEncoder]) -> None:
-    """Make a text encoder known as `name`; a later one of the same name takes its place.
+def register_text_encoder(name: str, factory: Callable[[], FrozenEncoder]) -> None:
+    """Make a frozen encoder known as `name`, for `--text-encoder` and `ModelConfig.text_encoder`.
 
     Raises:
-        UserError: the name is a built-in one's.
+        UserError: the name is taken.
     """
     if name in (NGRAMS, BERT):
         raise UserError(f"text encoder {name!r} is built in; another name is expected")
-    _FACTORIES[name] = factory
+    TEXT_ENCODERS.register(name, factory)
 
 
 def load_encoder(where: str) -> tuple[str, FrozenEncoder]:
-    """A frozen encoder and its name, from a BERT's folder, a name, or a .py file that registers it.
+    """A frozen encoder and its name, from a BERT's folder or the name of one that is registered.
 
     Raises:
         UserError: there is none, or it cannot be used.
@@ -68,13 +68,13 @@ def load_encoder(where: str) -> tuple[str, FrozenEncoder]:
         from lsdjax.text.pretrained import load_bert  # the only one that needs JAX
 
         return BERT, load_bert(path)
-    name = _registered_by(path) if path.suffix == ".py" else where
-    if name not in _FACTORIES:
+    if where not in TEXT_ENCODERS:
         raise UserError(
-            f"no text encoder {where!r}; a BERT's folder, a .py file that registers one, "
-            f"or one of {sorted(_FACTORIES)} is expected"
+            f"no text encoder {where!r}; {NGRAMS}, a BERT's folder or one of "
+            f"{sorted(TEXT_ENCODERS)} is expected (a file given with --plugin may bring others)"
         )
-    return name, _FACTORIES[name]()
+    with blame(f"text encoder {where!r}"):
+        return where, TEXT_ENCODERS[where]()
 
 
 def padded(name: str, encoder: FrozenEncoder) -> Tokenizer:
@@ -100,16 +100,3 @@ def padded(name: str, encoder: FrozenEncoder) -> Tokenizer:
         return tokens
 
     return tokenize
-
-
-def _registered_by(path: Path) -> str:
-    """Run a file; the name of the one text encoder that it registers."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise UserError(f"no file {str(path)!r}; one that registers a text encoder is expected")
-    before = dict(_FACTORIES)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    names = [name for name in _FACTORIES if _FACTORIES[name] is not before.get(name)]
-    if len(names) != 1:
-        raise UserError(f"{str(path)!r} registers {names}; one text encoder is expected")
-    return names[0]

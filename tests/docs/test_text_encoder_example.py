@@ -12,7 +12,7 @@ from lsdjax.configs import Stage, preset
 from lsdjax.core.errors import UserError
 from lsdjax.model.prompts import choose_text_encoder
 from lsdjax.stream.session import Streamer
-from lsdjax.text import registry
+from lsdjax.text.registry import TEXT_ENCODERS
 from lsdjax.text.tokenizer import MAX_WORDS
 from lsdjax.train.loop import draw_prompts
 
@@ -26,11 +26,11 @@ def test_it_is_short() -> None:
 
 
 def test_a_model_trains_and_streams_on_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random_like: Callable
+    tmp_path: Path, plugins: Callable, monkeypatch: pytest.MonkeyPatch, random_like: Callable
 ) -> None:
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    plugins(EXAMPLE)
     tiny = dataclasses.replace(preset("tiny"), stages=(Stage("all", steps=1, groups=2, prompts=3),))
-    model, tokenize = choose_text_encoder(tiny.model, str(EXAMPLE))
+    model, tokenize = choose_text_encoder(tiny.model, "bag-of-words")
     assert model.text_encoder == "bag-of-words"
     words = tokenize("A pencil xyzzy SKETCH")
     assert words.sum() == 3 and (words.sum(axis=1)[:3] == 1).all()  # xyzzy is no word of it
@@ -41,13 +41,12 @@ def test_a_model_trains_and_streams_on_it(
 
     params = random_like(abstract_params(model))
     folder = save_checkpoint(tmp_path, Checkpoint(model, params, {}))
-    streamer = Streamer(load_checkpoint(folder))  # the file has registered it by now
+    streamer = Streamer(load_checkpoint(folder))
     sketch, snow, order, nothing = (
         np.asarray(streamer.encode(prompt).pooled)
         for prompt in ("pencil sketch", "snow", "sketch pencil", "xyzzy")
     )
     assert min(np.abs(sketch - other).max() for other in (snow, order, nothing)) > 1e-3
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(TEXT_ENCODERS, "_entries", {})
     with pytest.raises(UserError, match="no text encoder 'bag-of-words'"):
         Streamer(load_checkpoint(folder))
-    Streamer(load_checkpoint(folder), text_encoder=str(EXAMPLE))

@@ -9,7 +9,8 @@ import pytest
 from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.prompts import VARIABLE, choose_text_encoder, find_tokenizer
-from lsdjax.text import register, registry
+from lsdjax.text import register_text_encoder
+from lsdjax.text.registry import TEXT_ENCODERS
 from lsdjax.text.tokenizer import MAX_WORDS, tokenize
 
 
@@ -25,7 +26,7 @@ class Versions:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(TEXT_ENCODERS, "_entries", {})
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
@@ -45,7 +46,7 @@ def test_the_built_in_one_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_registered_encoder_is_found_by_the_name_in_the_config() -> None:
-    register("versions", Versions)
+    register_text_encoder("versions", Versions)
     config, chosen = choose_text_encoder(ModelConfig(), "versions")
     assert (config.text_encoder, config.text_width, config.text_fingerprint) == ("versions", 3, "1")
     assert ModelConfig.from_json(config.to_json()) == config
@@ -55,16 +56,16 @@ def test_a_registered_encoder_is_found_by_the_name_in_the_config() -> None:
 
 
 def test_another_encoder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    register("versions", Versions)
+    register_text_encoder("versions", Versions)
     config, _ = choose_text_encoder(ModelConfig(), "versions")
-    register("other", Versions)
+    register_text_encoder("other", Versions)
     refused(config, "other", "text_encoder 'other', not 'versions'")
     refused(config, "ngrams", "text_encoder 'ngrams', not 'versions'")
     monkeypatch.setattr(Versions, "fingerprint", "2")
     refused(config, None, "'versions' is not .* trained with: text_fingerprint '2', not '1'")
     monkeypatch.setattr(Versions, "width", 4)
     refused(config, None, "text_width 4, not 3")
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(TEXT_ENCODERS, "_entries", {})
     refused(config, None, "no text encoder 'versions'")
 
 

@@ -1,7 +1,5 @@
 """Text encoders of a user's own."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +7,9 @@ import pytest
 from flax import nnx
 
 from lsdjax.core.errors import UserError
-from lsdjax.text import register, registry
+from lsdjax.text import register_text_encoder
 from lsdjax.text.encoder import TextEncoder
-from lsdjax.text.registry import load_encoder, padded
+from lsdjax.text.registry import TEXT_ENCODERS, load_encoder, padded
 from lsdjax.text.tokenizer import MAX_WORDS
 
 
@@ -27,11 +25,11 @@ class Lengths:
 
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_FACTORIES", {})
+    monkeypatch.setattr(TEXT_ENCODERS, "_entries", {})
 
 
 def test_a_registered_encoder_is_found_by_its_name() -> None:
-    register("lengths", Lengths)
+    register_text_encoder("lengths", Lengths)
     name, encoder = load_encoder("lengths")
     assert name == "lengths" and encoder.fingerprint == "lengths-1"
     tokens = padded(name, encoder)("pencil art")
@@ -40,39 +38,21 @@ def test_a_registered_encoder_is_found_by_its_name() -> None:
     assert padded(name, encoder)("word " * 100).tolist() == [[4, 1]] * MAX_WORDS
 
 
-SOURCE = """
-from lsdjax.text import register
-class Ones:
-    width, fingerprint = 1, "1"
-    def __call__(self, prompt):
-        return [[1.0]]
-register("ones", Ones)
-"""
-
-
-def test_a_file_registers_its_encoder_each_time_it_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(SOURCE)
-    for _ in range(2):
-        name, encoder = load_encoder(str(path))
-        assert name == "ones" and encoder("snow") == [[1.0]]
-    path.write_text(SOURCE + "register('more', Ones)")
-    with pytest.raises(UserError, match=r"registers \['ones', 'more'\]; one text encoder is"):
-        load_encoder(str(path))
-    path.write_text("")
-    with pytest.raises(UserError, match=r"registers \[\]; one"):
-        load_encoder(str(path))
-
-
-def test_what_cannot_be_found_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file '.*none.py'; one that registers"):
-        load_encoder(str(tmp_path / "none.py"))
-    register("lengths", Lengths)
+def test_what_cannot_be_found_is_one_clear_line() -> None:
+    register_text_encoder("lengths", Lengths)
     with pytest.raises(UserError, match=r"no text encoder 'width'.* or one of \['lengths'\]"):
         load_encoder("width")
     for name in ("ngrams", "bert"):
         with pytest.raises(UserError, match=f"'{name}' is built in"):
-            register(name, Lengths)
+            register_text_encoder(name, Lengths)
+    with pytest.raises(UserError, match="text encoder 'lengths' exists already"):
+        register_text_encoder("lengths", Lengths)
+
+
+def test_an_encoder_that_cannot_start_is_named() -> None:
+    register_text_encoder("broken", lambda: Lengths(1))  # pyright: ignore[reportCallIssue]
+    with pytest.raises(UserError, match="text encoder 'broken': TypeError: "):
+        load_encoder("broken")
 
 
 @pytest.mark.parametrize(
