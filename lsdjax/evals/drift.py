@@ -49,14 +49,19 @@ def measure_drift(
     - psnr_db, ssim: against the teacher's picture; None in `none`, where after the input has gone
       no frame is the right one;
     - frechet: of `metrics.FEATURES` to 2,048 frames of other scenes. Few scenes and samples bias
-      it upwards, alike in every segment; `truth.frechet` is what true frames get;
+      it upwards; `truth.frechet` is what true frames get. It is coarse: at 32 x 32 with 8 rollouts
+      and 20 samples, blur over 5 pixels, noise of 5 %, lights faded by 30 % and a tint of 10 grey
+      levels raised it for each of 6 seeds, blur over 3 pixels and noise of 1 % for 4 of them, and
+      with 15 samples even noise of 5 % may lower it;
     - colour_bias: |mean output - mean truth|, the largest over the channels, in 1/255;
     - sharpness: mean squared Laplacian of the luma; motion: mean |x_t - x_{t-1}| in 1/255;
     - count_error, mass_error: of the lights, see `Contents`; None for a style that changes them.
 
     kept: the share of the rollouts with both of the last at most 0.35 over the 50 frames before
     each milestone. early_against_late: 10-20 % of the frames against 90-100 %, rollout by rollout,
-    where no input comes.
+    where no input comes. Its `frechet` is that of a single scene, whose contents outweigh the look:
+    blur over 5 pixels raised it for 13 of 24 rollouts, faded lights for 17, an empty room for all.
+    No difference there does not mean that nothing has changed.
 
     Raises:
         UserError: a bad checkpoint, an unknown style, or a number that makes no sense.

@@ -4,6 +4,7 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -130,7 +131,7 @@ def count_lights(frames: np.ndarray, threshold: float) -> np.ndarray:
     above = np.moveaxis(frames, -1, 1) > threshold
     beside = np.zeros((3, 3, 3, 3), bool)
     beside[1, 1, 1, :] = beside[1, 1, :, 1] = True  # up, down, left, right, in the same channel
-    labels, found = ndimage.label(above, beside)
+    labels, found = cast("tuple[np.ndarray, int]", ndimage.label(above, beside))
     flat = labels.ravel()
     owner = np.zeros(found + 1, np.intp)
     owner[flat] = np.arange(flat.size) // (h * w)

@@ -35,5 +35,5 @@ def paired(early: np.ndarray, late: np.ndarray) -> dict[str, Any]:
         "early": float(np.mean(early)),
         "late": float(np.mean(late)),
         "late_minus_early": interval(difference),
-        "p": float(stats.ttest_1samp(difference, 0.0).pvalue) if varies else None,
+        "p": float(stats.ttest_rel(late, early)[1]) if varies else None,
     }
