@@ -20,7 +20,7 @@ LABELS = {
     "kept": "lights kept",
 }
 _TILE = 96
-"""Pixels a side that a frame of the contact sheet has at least."""
+"""Height in pixels, about, of a frame of the contact sheet: enlarged or shrunk to it."""
 _BLANK, _MARGIN, _HEAD = 4, 84, 22
 
 
@@ -85,6 +85,7 @@ def _panel(axis: Any, results: Mapping[str, Mapping[str, Any]], setting: str, ro
     axis.grid(linewidth=0.4, alpha=0.5)
     if row == "kept":
         axis.set_xscale("log")
+        axis.tick_params(which="minor", labelbottom=False)
         axis.set_ylim(-0.05, 1.05)
     drawn = False
     for number, (name, result) in enumerate(results.items()):
@@ -123,15 +124,14 @@ def write_drift_sheet(
 
     rows = {"truth": [truth for _, truth in next(iter(pictures.values()))]}
     rows |= {name: [shown for shown, _ in pairs] for name, pairs in pictures.items()}
+    rows = {name: [_to_tile(picture) for picture in strip] for name, strip in rows.items()}
     height, width = rows["truth"][0].shape[:2]
-    scale = max(1, -(-_TILE // height))
-    high, wide = height * scale + _BLANK, width * scale + _BLANK
+    high, wide = height + _BLANK, width + _BLANK
     sheet = np.full((high * len(rows), wide * len(frames), 3), 255, np.uint8)
     for y, strip in enumerate(rows.values()):
         for x, picture in enumerate(strip):
-            large = picture.repeat(scale, axis=0).repeat(scale, axis=1)
             top, left = y * high + _BLANK // 2, x * wide + _BLANK // 2
-            sheet[top : top + len(large), left : left + large.shape[1]] = large
+            sheet[top : top + height, left : left + width] = picture
     total = sheet.shape[1] + _MARGIN, sheet.shape[0] + _HEAD
     figure = Figure(figsize=(total[0] / 100, total[1] / 100), dpi=100)
     FigureCanvasAgg(figure)
@@ -150,3 +150,15 @@ def write_drift_sheet(
     temporary = path.with_name(f".{path.name}.partial")
     figure.savefig(temporary, format="png", dpi=100)
     temporary.replace(path)
+
+
+def _to_tile(picture: np.ndarray) -> np.ndarray:
+    """Repeat the pixels of a small picture, average those of a large one, by a whole factor."""
+    height, width = picture.shape[:2]
+    if height <= _TILE:
+        factor = _TILE // height
+        return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    factor = -(-height // _TILE)
+    picture = picture[: height // factor * factor, : width // factor * factor]
+    blocks = picture.reshape(height // factor, factor, width // factor, factor, 3)
+    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
