@@ -15,12 +15,13 @@ MODEL = ModelConfig(
     experts=1,
     text_dim=64,
     text_depth=1,
-    window=6,
+    window=4,
+    sinks=2,
     history_level=0.1,
 )
 STAGE = Stage(
     "lights",
-    steps=1500,
+    steps=1200,
     groups=1,
     clips=16,
     frames=8,
@@ -39,21 +40,25 @@ def _arm(*, model: dict | None = None, **stage: object) -> TrainConfig:
         scenes="lights",
         styles=("original",),
         checkpoint_every=250,
-        sample_every=1500,
+        sample_every=1200,
     )
 
 
 ARMS: dict[str, TrainConfig] = {
     "teacher forcing": _arm(model={"clean_pass": True, "history_level": 0.0}),
     "diffusion forcing": _arm(model={"history_level": 0.0}),
-    "+ noised": _arm(history_max_level=0.3),
-    "+ declared": _arm(
-        history_max_level=0.3, history_declared=1.0, model={"history_noise": False}
-    ),
+    "+ noised": _arm(history_max_level=0.5),
+    "+ declared": _arm(history_max_level=0.5, history_declared=1.0, model={"history_noise": False}),
     "+ error bank": _arm(history_errors=0.9, model={"history_level": 0.0}),
-    "+ self-rollout": _arm(rollout=8, history_drift=0.3, model={"history_level": 0.0}),
+    "+ self-rollout": _arm(rollout=8, model={"history_level": 0.0}),
+    "+ synthetic drift": _arm(history_drift=0.9, model={"history_level": 0.0}),
     "all": _arm(
-        history_max_level=0.3, history_declared=0.25, history_errors=0.5, rollout=8,
-        history_drift=0.3,
+        history_max_level=0.5,
+        history_declared=0.25,
+        history_errors=0.5,
+        history_drift=0.5,
+        rollout=8,
     ),
-}  # fmt: skip
+}
+"""Equal sizes and steps, clips and frames to learn from; what a stream declares of its past goes
+with what it learned."""

@@ -1,7 +1,5 @@
 """Procedural video: textured shapes that move over a gradient, for scenes that footage lacks."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
@@ -51,41 +49,36 @@ def moving_shapes(key: jax.Array, times: jax.Array, height: int, width: int) -> 
 
 LIGHTS = 3
 """Lights of a scene at most, one for each colour channel."""
+RADIUS = 0.14
+"""Of every light, in heights of the frame."""
 _DARK = 0.08
-
-
-class Lights(NamedTuple):
-    """A scene of moving lights: which channels have one (3,), and their radii (3,) in heights."""
-
-    lit: jax.Array
-    radius: jax.Array
 
 
 def moving_lights(
     key: jax.Array, times: jax.Array, height: int, width: int
-) -> tuple[jax.Array, Lights]:
+) -> tuple[jax.Array, jax.Array]:
     """One to three discs of red, green and blue light that cross a dark room and bounce off walls.
 
-    Light adds up, so nothing is ever hidden, and what a scene holds is known for all time: how many
-    lights, and how much light in each channel. Free generation can be judged by it where no
-    later frame is the right one. times (t,) in frames -> (t, height, width, 3) float32 in [0, 1].
+    Bouncing balls (Sutskever et al. 2008) whose light adds up, so that nothing is ever hidden, and
+    what a scene holds is known for all time. Free generation can be judged by it where no later
+    frame is the right one. times (t,) in frames -> (t, height, width, 3) float32 in [0, 1], and
+    which channels have a light, (3,) bool.
     """
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 4)
     lit = jax.random.permutation(keys[0], jnp.arange(LIGHTS)) <= jax.random.randint(
         keys[1], (), 0, LIGHTS
     )
-    radius = jax.random.uniform(keys[2], (LIGHTS,), minval=0.1, maxval=0.18)
-    angle = jax.random.uniform(keys[3], (LIGHTS,), maxval=2 * jnp.pi)
-    pace, *start = jax.random.uniform(keys[4], (3, LIGHTS))
+    angle = jax.random.uniform(keys[2], (LIGHTS,), maxval=2 * jnp.pi)
+    pace, *start = jax.random.uniform(keys[3], (3, LIGHTS))
     speed = (0.01 + 0.02 * pace)[None] * jnp.stack([jnp.sin(angle), jnp.cos(angle)])
-    room = jnp.array([1.0, width / height])[:, None] - 2 * radius[None]
+    room = jnp.array([1.0, width / height])[:, None] - 2 * RADIUS
     frame = times.astype(jnp.float32)[:, None, None]
     path = (jnp.stack(start) * 2 * room)[None] + speed[None] * frame
-    place = (radius[None] + room)[None] - jnp.abs(path % (2 * room)[None] - room[None])
+    place = RADIUS + room[None] - jnp.abs(path % (2 * room)[None] - room[None])
     y = (jnp.arange(height, dtype=jnp.float32) + 0.5) / height
     x = (jnp.arange(width, dtype=jnp.float32) + 0.5) / height
     dy = y[None, :, None, None] - place[:, None, None, 0]
     dx = x[None, None, :, None] - place[:, None, None, 1]
-    cover = jax.nn.sigmoid(2 * height * (radius[None, None, None] - jnp.sqrt(dy**2 + dx**2 + 1e-9)))
+    cover = jax.nn.sigmoid(2 * height * (RADIUS - jnp.sqrt(dy**2 + dx**2 + 1e-9)))
     frames = _DARK + (0.95 - _DARK) * cover * lit.astype(jnp.float32)[None, None, None]
-    return frames, Lights(lit, radius)
+    return frames, lit

@@ -12,15 +12,13 @@ import numpy as np
 from scipy import ndimage
 
 from lsdjax.data.styles import TEACHERS
-from lsdjax.data.synthetic import moving_lights
+from lsdjax.data.synthetic import RADIUS, moving_lights
 from lsdjax.data.teacher import TeacherState, init_state
 from lsdjax.evals import metrics
 
-SMALLEST_RADIUS = 0.1
-"""Of the lights that are drawn, in heights of the picture."""
 VISIBLE = 0.05
 """How much brighter than the dark room a pixel must be to count as lit: 13 grey levels. Without it
-two grey levels of the room, which nobody sees, would weigh as much as a third of a small light."""
+two grey levels of the room, which nobody sees, would weigh as much as a sixth of a light."""
 
 _CHUNK = 8
 _REFERENCE_SEED, _REFERENCE_GROUPS, _REFERENCE_SCENES = 7_310_000, 4, 64
@@ -125,8 +123,8 @@ class Contents:
 def count_lights(frames: np.ndarray, threshold: float) -> np.ndarray:
     """Lights in each channel: (n, h, w, 3) -> (n, 3).
 
-    A light is a connected component above `threshold` of at least a third of the area of the
-    smallest light that is drawn.
+    A light is a connected component above `threshold` of at least a third of the area that a
+    light is drawn with.
     """
     n, h, w, _ = frames.shape
     above = np.moveaxis(frames, -1, 1) > threshold
@@ -138,7 +136,7 @@ def count_lights(frames: np.ndarray, threshold: float) -> np.ndarray:
     owner = np.zeros(found + 1, np.intp)
     owner[flat] = np.arange(flat.size) // (h * w)
     area = np.bincount(flat, minlength=found + 1)
-    whole = area >= np.pi * (SMALLEST_RADIUS * h) ** 2 / 3
+    whole = area >= np.pi * (RADIUS * h) ** 2 / 3
     whole[0] = False  # the room
     return np.bincount(owner[whole], minlength=3 * n).reshape(n, 3)
 
