@@ -180,6 +180,7 @@ class BenchDriftCommand(Measurement):
     out: Annotated[
         Path | None, arg(metavar="FOLDER", help="where the plot, the pictures and the figures go")
     ] = None
+    plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
