@@ -134,8 +134,9 @@ def make_train_step(
         return params, constrain_sums(by_hand(learn, **specs)(params, text))
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def add_groups(params, sums: Sums, scenes, bank, key, dealt, turn):
-        def add(params, sums, scenes, bank, key, dealt, turn):
+    def add_groups(params, sums: Sums, scenes, bank, drawn, dealt, turn):
+        def add(params, sums, scenes, bank, drawn, dealt, turn):
+            key = jax.random.wrap_key_data(drawn)
             shown, tokens, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
             source = shown if scenes is None else scenes.taught(shown)
             (loss, report), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
@@ -147,16 +148,17 @@ def make_train_step(
 
         specs = (WHOLE, DEALT, WHOLE, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
         added = by_hand(add, in_specs=specs, out_specs=DEALT)
-        sums, report = added(params, sums, scenes, bank, key, dealt, turn)
+        sums, report = added(params, sums, scenes, bank, drawn, dealt, turn)
         return constrain_sums(sums), report
 
-    def filled(bank: ErrorBank, reports: PictureReport, groups: int, key) -> ErrorBank:
+    def filled(bank: ErrorBank, reports: PictureReport, groups: int, drawn) -> ErrorBank:
         found = jax.tree.map(lambda leaf: leaf[:groups].reshape(-1, *leaf.shape[2:]), reports[1:])
-        return fill_bank(jax.random.fold_in(key, groups), bank, *found)
+        key = jax.random.fold_in(jax.random.wrap_key_data(drawn), groups)
+        return fill_bank(key, bank, *found)
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
     def finish(
-        state: TrainState, sums: Sums, reports: list[PictureReport], key, groups: int
+        state: TrainState, sums: Sums, reports: list[PictureReport], drawn, groups: int
     ) -> tuple[TrainState, StepMetrics]:
         loss, accuracy, gradient = jax.tree.map(lambda leaf: leaf.sum(axis=0), sums)
         gradient = constrain(gradient, mesh)
@@ -171,7 +173,7 @@ def make_train_step(
             together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *reports)
             error = together.squared_error
             if stage.history_errors and bank is not None:
-                bank = filled(bank, together, groups, key)
+                bank = filled(bank, together, groups, drawn)
         metrics = StepMetrics(loss, error, accuracy, optax.tree.norm(gradient))
         metrics = jax.lax.with_sharding_constraint(metrics, NamedSharding(mesh, WHOLE))
         return constrain(TrainState(state.step + 1, params, ema, moments, bank), mesh), metrics
@@ -186,11 +188,13 @@ def make_train_step(
         params, sums = begin(state.params, text)
         # Given, not built in: what was compiled for one seed serves all.
         key = jax.random.fold_in(jax.random.key(config.seed), index)
-        key = jax.device_put(key, NamedSharding(mesh, WHOLE))
+        drawn = np.asarray(jax.random.key_data(key))
         reports = []
         for turn in range(-(-groups // hands)):
-            sums, report = add_groups(params, sums, scenes, state.bank, key, dealt, np.int32(turn))
+            sums, report = add_groups(
+                params, sums, scenes, state.bank, drawn, dealt, np.int32(turn)
+            )
             reports.append(report)
-        return finish(state, sums, reports, key, groups)
+        return finish(state, sums, reports, drawn, groups)
 
     return step
