@@ -18,9 +18,10 @@ from lsdjax.stream.state import init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 
 MAX_STEPS = 64
-_LAG_FRAMES = 2
-"""A step's health is read so many frames later: by then it is there, so nothing waits for it, and
-what follows from it does not depend on how fast the machine is."""
+_LAG_FRAMES, _BATCH_FRAMES = 2, 4
+"""A step's health is read at least so many frames later: by then it is there, so nothing waits for
+it, and what follows from it does not depend on how fast the machine is. So many are read together:
+most of what a read costs the host is to begin with it."""
 _EVENTS = 256
 
 
@@ -57,6 +58,9 @@ class Streamer:
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
         self._step = make_stream_step(checkpoint.config, steps, guidance, repair=repair)
+        # Moved once: a step's time on the host is mostly that of moving what it is given.
+        self._levels = tuple(jax.device_put(np.float32(level)) for level in (0, 1))
+        self._flags = tuple(jax.device_put(np.bool_(flag)) for flag in (False, True))
 
     @property
     def trace_count(self) -> int:
@@ -93,7 +97,7 @@ class Stream:
 
     Attributes:
         events: what was repaired, oldest first, at most the latest 256; take them with `popleft`.
-            What broke is reported two frames after it was mended.
+            What broke is reported two to five frames after it was mended.
     """
 
     def __init__(self, streamer: Streamer, prompt: str, *, seed: int, strength: float) -> None:
@@ -119,7 +123,7 @@ class Stream:
     def strength(self, value: float) -> None:
         if not 0 <= value <= 1:
             raise UserError(f"strength {value}; a number from 0 to 1 is expected")
-        self._strength = np.float32(value)
+        self._strength = jax.device_put(np.float32(value))
 
     @property
     def history(self) -> jax.Array:
@@ -129,8 +133,8 @@ class Stream:
     def submit(self, frame: np.ndarray | None) -> jax.Array:
         """Dispatch one frame, uint8 (height, width, 3); the result is ready when it is read.
 
-        None goes on without an input frame, from the past alone. With repair, two frames at most
-        are under way: a third waits for the first.
+        None goes on without an input frame, from the past alone. With repair, six frames at most
+        are under way: a seventh waits for the fourth.
         """
         missing = frame is None
         if frame is None:
@@ -139,17 +143,18 @@ class Stream:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
             )
-        if len(self._unread) == _LAG_FRAMES:
-            self._read_health()
+        if len(self._unread) == _LAG_FRAMES + _BATCH_FRAMES:
+            for _ in range(_BATCH_FRAMES):
+                self._read_health()
         self._state, picture, health = self._streamer._step(
             self._streamer._params,
             self._state,
             frame,
-            np.float32(missing),
+            self._streamer._levels[missing],
             self._encoded,
             self._strength,
             self._key,
-            np.bool_(self._anchor),
+            self._streamer._flags[self._anchor],
         )
         self._anchor = False
         if health is not None:
