@@ -37,7 +37,6 @@ def _arm(*, model: dict | None = None, **stage: object) -> TrainConfig:
     return TrainConfig(
         model=dataclasses.replace(MODEL, **(model or {})),
         stages=(dataclasses.replace(STAGE, **stage),),
-        scenes="lights",
         styles=("original",),
         checkpoint_every=250,
         sample_every=1200,

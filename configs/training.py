@@ -98,8 +98,6 @@ class TrainConfig:
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
-        scenes: what the styles are shown on: "footage", clips and photos, or "lights", procedural
-            scenes whose contents are known for all time.
         styles: those that are taught, all where empty.
         balance_floor: mean square error in [-1, 1] below which a style counts as learned.
         text_weight: weight of the prompt classification that trains the text encoder beside the
@@ -120,7 +118,6 @@ class TrainConfig:
     b2: float = 0.98
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    scenes: str = "footage"
     styles: tuple[str, ...] = ()
     balance_floor: float = 0.001
     text_weight: float = 0.1
@@ -135,7 +132,6 @@ class TrainConfig:
         for name, known in (
             ("compute_dtype", ("float32", "bfloat16")),
             ("remat", ("none", "dots", "blocks")),
-            ("scenes", ("footage", "lights")),
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"{name}={getattr(self, name)!r}; one of {known} is expected")

@@ -74,7 +74,7 @@ def ablate(
     arms: Sequence[str] = (),
     seeds: int = 3,
     frames: int = 10_000,
-    rollouts: int = 16,
+    rollouts: int = 8,
     jobs: int = 1,
 ) -> dict[str, Any]:
     """Train and measure every arm under every seed, `jobs` at a time, and write what came out.

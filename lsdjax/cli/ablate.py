@@ -22,7 +22,7 @@ class AblateCommand:
     ] = Path("docs")
     seeds: Annotated[int, arg(metavar="N", help="runs of each arm")] = 3
     frames: Annotated[int, arg(metavar="N", help="length of the streams that judge")] = 10_000
-    rollouts: Annotated[int, arg(metavar="N", help="streams of each run and setting")] = 16
+    rollouts: Annotated[int, arg(metavar="N", help="streams of each run and setting")] = 8
     jobs: Annotated[int, arg(metavar="N", help="runs at a time, in processes of their own")] = 1
 
     def run(self) -> int:
