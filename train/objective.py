@@ -144,7 +144,8 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
         present = 1 - given.previous_level
 
         def denoise(noisy, noise_level, previous, level):
-            told = narrow(given._replace(previous=previous, previous_level=level))
+            pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
+            told = given._replace(**pictures, previous_level=level)
             observation = model.observe(told, prompt)
             context = sequence_context(frames, sizes)
             if cache is not None:

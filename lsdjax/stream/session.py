@@ -58,7 +58,7 @@ class Streamer:
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
         self._step = make_stream_step(checkpoint.config, steps, guidance, repair=repair)
-        # Moved once: a step's time on the host is mostly that of moving what it is given.
+        # Moved to the device once, not at every step.
         self._levels = tuple(jax.device_put(np.float32(level)) for level in (0, 1))
         self._flags = tuple(jax.device_put(np.bool_(flag)) for flag in (False, True))
 
