@@ -5,6 +5,7 @@ from typing import Any
 
 from lsdjax.core.errors import UserError
 from lsdjax.diffusion.forcing import OBJECTIVES
+from lsdjax.diffusion.shortcut import DISTILLATIONS
 from lsdjax.model.config import ModelConfig
 
 
@@ -94,7 +95,7 @@ class TrainConfig:
     Attributes:
         model: the model's sizes.
         stages: run one after the other; the optimizer's state is carried over.
-        objective: the name of what the pictures are trained to minimise.
+        objective: the name of what the pictures are trained to minimise, or of a distillation.
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
@@ -135,7 +136,13 @@ class TrainConfig:
         ):
             if getattr(self, name) not in known:
                 raise UserError(f"{name}={getattr(self, name)!r}; one of {known} is expected")
-        _ = OBJECTIVES[self.objective]  # there has to be one
+        if not self.distils:
+            _ = OBJECTIVES[self.objective]  # there has to be one
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher is needed."""
+        return self.objective in DISTILLATIONS
 
     @property
     def total_steps(self) -> int:

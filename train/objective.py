@@ -30,6 +30,13 @@ from lsdjax.diffusion.history import (
     own_history,
 )
 from lsdjax.diffusion.schedule import add_noise, step_levels
+from lsdjax.diffusion.shortcut import (
+    DISTILLATIONS,
+    Predictor,
+    Predictors,
+    distillation_loss,
+    draw_steps,
+)
 from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import KVCache, init_cache, write
 from lsdjax.model.config import ModelConfig
@@ -70,9 +77,20 @@ class PictureReport(NamedTuple):
     levels: jax.Array | None
 
 
-# (params, key, source, tokens of its prompt, error bank or None) -> (loss (), report)
+class Guides(NamedTuple):
+    """Parameters of models that a student learns from, and that learn nothing themselves.
+
+    mean: the running mean of the student's own; teacher: of another model, of a config of its own.
+    """
+
+    mean: Any
+    teacher: Any
+
+
+# (params, key, source, tokens of its prompt, error bank or None, guides or None) -> (loss, report)
 PictureLoss = Callable[
-    [Any, jax.Array, Source, jax.Array, ErrorBank | None], tuple[jax.Array, PictureReport]
+    [Any, jax.Array, Source, jax.Array, ErrorBank | None, Guides | None],
+    tuple[jax.Array, PictureReport],
 ]
 # (params, styles (m,), prompts (m, *tokens), weights (m,)) -> (loss (), recognised ())
 TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -92,11 +110,18 @@ def crop(examples: Examples, size: tuple[int, int]) -> Examples:
     height, width = size
     events = examples.events[:, :, : height // CELL, : width // CELL]
     inputs, targets, previous, faint = (part[:, :, :height, :width] for part in examples[:4])
-    return Examples(inputs, targets, previous, faint, examples.present, events)
+    return examples._replace(
+        inputs=inputs, targets=targets, previous=previous, faint=faint, events=events
+    )
 
 
-def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> PictureLoss:
+def picture_objective(
+    config: TrainConfig, stage: Stage, *, single: bool, teacher: ModelConfig | None = None
+) -> PictureLoss:
     """The loss of one group, of sequences or of single frames.
+
+    teacher: the sizes of the one that a distillation has. It sees what the student sees, but for
+    what was streamed before a sequence: of that it has the last picture alone.
 
     The model computes in `config.compute_dtype`, from float32 parameters; the text encoder, the
     noise and the loss are float32. Activations are kept or computed anew as `config.remat` says.
@@ -108,13 +133,16 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
     side = config.picture_size(stage)
     sizes = dataclasses.replace(config.model, height=side[0], width=side[1])
     graph, codec, dtype = model_graph(sizes), PixelCodec(), jnp.dtype(config.compute_dtype)
+    large = dataclasses.replace(teacher, height=side[0], width=side[1]) if teacher else None
 
     def narrow(tree):
         return jax.tree.map(
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    def picture_loss(params, key, source: Source, tokens, bank) -> tuple[jax.Array, PictureReport]:
+    def picture_loss(
+        params, key, source: Source, tokens, bank, guides
+    ) -> tuple[jax.Array, PictureReport]:
         keys = jax.random.split(key, 11)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
@@ -143,31 +171,36 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             given = given._replace(previous=previous)
         present = 1 - given.previous_level
 
-        def denoise(noisy, noise_level, previous, level):
-            pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
-            told = given._replace(**pictures, previous_level=level)
-            observation = model.observe(told, prompt)
-            context = sequence_context(frames, sizes)
-            if cache is not None:
-                context = cached_context(cache, sizes, frames)
-            finest = jnp.zeros_like(noise_level)
-            if sizes.clean_pass:
-                clean = narrow(targets), finest, finest
-                seen = model.denoise(*clean, observation, prompt, context)
-                context = clean_context(seen, context, sizes)
-            prediction = model.denoise(
-                narrow(noisy), noise_level, finest, observation, prompt, context
-            )
-            return prediction.sample.astype(jnp.float32)
+        def denoiser(model, prompt, sizes, cache):
+            """(noisy, noise level, step size, previous output, its level) -> sample."""
 
-        if config.remat != "none":
-            denoise = jax.checkpoint(denoise, policy=_POLICIES[config.remat])
+            def denoise(noisy, noise_level, step_size, previous, level):
+                pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
+                told = given._replace(**pictures, previous_level=level)
+                observation = model.observe(told, prompt)
+                context = sequence_context(frames, sizes)
+                if cache is not None:
+                    context = cached_context(cache, sizes, frames)
+                if sizes.clean_pass:
+                    finest = jnp.zeros_like(noise_level)
+                    clean = narrow(targets), finest, finest
+                    seen = model.denoise(*clean, observation, prompt, context)
+                    context = clean_context(seen, context, sizes)
+                noisy = narrow(noisy)
+                out = model.denoise(noisy, noise_level, step_size, observation, prompt, context)
+                return out.sample.astype(jnp.float32)
+
+            if config.remat == "none":
+                return denoise
+            return jax.checkpoint(denoise, policy=_POLICIES[config.remat])
+
+        denoise = denoiser(model, prompt, sizes, cache)
         previous = faded_history(keys[6], given.previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
             pure = jnp.ones((clips, frames))
             previous = own_history(
                 keys[5],
-                lambda told: denoise(noise, pure, told, 1 - present),
+                lambda told: denoise(noise, pure, pure, told, 1 - present),
                 previous,
                 share=stage.own_history,
                 depth=stage.own_depth,
@@ -185,13 +218,37 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             drop=stage.history_drop,
             declared=stage.history_declared,
         )
-        levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        loss = OBJECTIVES[config.objective](
-            lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
-            targets,
-            noise,
-            levels,
-        )
+        if large is None:
+            levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
+            loss = OBJECTIVES[config.objective](
+                lambda x, s: denoise(x, s, jnp.zeros_like(s), previous, level),
+                targets,
+                noise,
+                levels,
+            )
+        else:
+
+            def predictor(params, graph, sizes) -> Predictor:
+                guide = nnx.merge(graph, nnx.State(params))
+                told = guide.prompt(narrow(guide.embed(tokens)))
+                predict = denoiser(guide, told, sizes, None)
+                return lambda x, s, d: predict(x, s, d, previous, level)
+
+            models = Predictors(
+                student=lambda x, s, d: denoise(x, s, d, previous, level),
+                mean=predictor(guides.mean, graph, sizes),
+                teacher=predictor(guides.teacher, model_graph(large), large),
+            )
+            levels, step_size = draw_steps(keys[3], (clips, frames))
+            loss = distillation_loss(
+                DISTILLATIONS[config.objective],
+                models,
+                targets,
+                noise,
+                jnp.maximum(examples.ambiguous, given.input_level),
+                levels,
+                step_size,
+            )
         report = PictureReport(loss.squared_error, None, None)
         if stage.history_errors:
             mistakes = (loss.prediction - targets)[0]
@@ -224,8 +281,7 @@ def roll_out(
         context = cached_context(cache, config)
 
         def denoise(x, noise_level, step_size, observation=observation, context=context):
-            finest = jnp.zeros_like(step_size)
-            out = model.denoise(x, noise_level, finest, observation, prompt, context)
+            out = model.denoise(x, noise_level, step_size, observation, prompt, context)
             return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
 
         noise = jax.random.normal(noise_key, previous.shape, previous.dtype)

@@ -65,7 +65,7 @@ class SampleSheet:
             )
 
             def denoise(x, level, size):
-                return model(x, level, jnp.zeros_like(size), told, prompt).sample, level
+                return model(x, level, size, told, prompt).sample, level
 
             sample, _ = solve(denoise, jax.random.normal(key, told.inputs.shape), levels)
             return examples.inputs, examples.targets, codec.decode(sample)

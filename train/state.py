@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.codec import PixelCodec
@@ -13,8 +15,11 @@ from lsdjax.configs import TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.history import ErrorBank, init_bank
+from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
-from lsdjax.model.layers import Linear
+from lsdjax.model.layers import Linear, sinusoid
+
+_STEP_EMBEDDING = ("step_in", "step_out")
 
 
 class TrainState(NamedTuple):
@@ -99,6 +104,46 @@ def check_model(checkpoint: Checkpoint, config: TrainConfig) -> None:
     if wrong:
         sizes = "; ".join(f"{name}={theirs[name]}, not {ours[name]}" for name in wrong)
         raise UserError(f"{str(checkpoint.path)!r} holds another model than the preset's: {sizes}")
+
+
+def check_teacher(teacher: Checkpoint | None, config: TrainConfig) -> None:
+    """Refuse a distillation without a teacher, a teacher without one, and one that sees otherwise.
+
+    Raises:
+        UserError: says which.
+    """
+    if (teacher is not None) != config.distils:
+        raise UserError(
+            f"objective {config.objective!r} with {'a' if teacher else 'no'} teacher; "
+            f"{'none' if teacher else 'one'} is expected"
+        )
+    if teacher is None:
+        return
+    for name in ("height", "width", "text_encoder", "text_fingerprint"):
+        theirs, ours = getattr(teacher.config, name), getattr(config.model, name)
+        if theirs != ours:
+            raise UserError(f"the teacher has {name}={theirs}, its student {ours}; alike expected")
+    if not config.model.shortcut:
+        raise UserError("a student whose model is not a shortcut model cannot be told its steps")
+
+
+def as_shortcut(checkpoint: Checkpoint, config: ModelConfig) -> Checkpoint:
+    """The same function as a shortcut model of `config`, which takes no notice of step sizes yet.
+
+    config: the checkpoint's, but for what a sampler goes by. What its embedding of infinitely small
+    steps has come to is kept as a constant, and what it lacks is zero.
+    """
+    params: dict[Any, Any] = dict(flatten_dict(checkpoint.params))
+    if not checkpoint.config.shortcut:
+        layers = [[params[name, part] for part in ("kernel", "bias")] for name in _STEP_EMBEDDING]
+        (first, offset), (second, constant) = layers
+        hidden = jax.nn.silu(sinusoid(jnp.ones(()), len(offset)) @ first + offset)
+        params["step_out", "bias"] = np.asarray(hidden @ second + constant)
+        params["step_out", "kernel"] = np.zeros_like(second)
+        shape = (config.text_dim, PixelCodec().channels)
+        params["noise_gain", "kernel"] = np.zeros(shape, np.float32)
+        params["noise_gain", "bias"] = np.zeros(shape[1:], np.float32)
+    return Checkpoint(config, unflatten_dict(params), checkpoint.meta, checkpoint.path)
 
 
 def start_from(checkpoint: Checkpoint, state: TrainState) -> TrainState:

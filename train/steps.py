@@ -17,12 +17,19 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split_axes
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.history import ErrorBank, fill_bank
 from lsdjax.text.registry import Tokenizer
-from lsdjax.train.objective import PictureReport, Scenes, picture_objective, text_objective
+from lsdjax.train.objective import (
+    Guides,
+    PictureReport,
+    Scenes,
+    picture_objective,
+    text_objective,
+)
 from lsdjax.train.state import Graph, TrainState, optimizer
 
 WHOLE, DEALT = PartitionSpec(), PartitionSpec(BATCH_AXES)
@@ -92,15 +99,23 @@ def deal(tree: Any, hands: int) -> Any:
 
 
 def make_train_step(
-    graph: Graph, config: TrainConfig, stage: Stage, mesh: Mesh, *, single: bool
+    graph: Graph,
+    config: TrainConfig,
+    stage: Stage,
+    mesh: Mesh,
+    *,
+    single: bool,
+    teacher: Checkpoint | None = None,
 ) -> TrainStep:
     """The step of one stage, on sequences or on single frames.
 
-    Its scenes are on every device of the mesh, its state laid out by `split_axes`.
+    Its scenes and its teacher are on every device of the mesh, its state laid out by `split_axes`.
     """
-    picture_loss = picture_objective(config, stage, single=single)
+    sizes = teacher.config if teacher else None
+    picture_loss = picture_objective(config, stage, single=single, teacher=sizes)
     text_loss = text_objective(graph, config)
     update = optimizer(config)
+    placed_teacher = place(teacher.params, mesh, WHOLE) if teacher else None
     unsplit = {**mesh.shape, "fsdp": 1}
     hands = batch_size(mesh)
 
@@ -117,12 +132,12 @@ def make_train_step(
 
         return jax.tree.map(lay_out, sums)
 
+    def gather(leaf: jax.Array) -> jax.Array:
+        whole = NamedSharding(mesh, split_axes(leaf.shape, unsplit))
+        return jax.lax.with_sharding_constraint(leaf, whole)
+
     @jax.jit
     def begin(params, text) -> tuple[Any, Sums]:
-        def gather(leaf: jax.Array) -> jax.Array:
-            whole = NamedSharding(mesh, split_axes(leaf.shape, unsplit))
-            return jax.lax.with_sharding_constraint(leaf, whole)
-
         def learn(params, text) -> Sums:
             dealt = jax.tree.map(lambda leaf: leaf[:, 0], text)
             grow = jax.value_and_grad(text_loss, has_aux=True)
@@ -133,22 +148,27 @@ def make_train_step(
         specs = {"in_specs": (WHOLE, PartitionSpec(None, BATCH_AXES)), "out_specs": DEALT}
         return params, constrain_sums(by_hand(learn, **specs)(params, text))
 
+    @jax.jit
+    def gather_mean(mean):
+        return jax.tree.map(gather, mean)
+
     @functools.partial(jax.jit, donate_argnums=1)
-    def add_groups(params, sums: Sums, scenes, bank, drawn, dealt, turn):
-        def add(params, sums, scenes, bank, drawn, dealt, turn):
+    def add_groups(params, sums: Sums, scenes, bank, guides, drawn, dealt, turn):
+        def add(params, sums, scenes, bank, guides, drawn, dealt, turn):
             key = jax.random.wrap_key_data(drawn)
             shown, tokens, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
             source = shown if scenes is None else scenes.taught(shown)
             (loss, report), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
-                params, jax.random.fold_in(key, number), source, tokens, bank
+                params, jax.random.fold_in(key, number), source, tokens, bank, guides
             )
             more = Sums(loss, jnp.zeros(()), gradient)
             sums = jax.tree.map(lambda a, b: a + weight * b[None], sums, more)
             return sums, jax.tree.map(lambda leaf: leaf[None], report)
 
-        specs = (WHOLE, DEALT, WHOLE, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
+        dealt_spec = PartitionSpec(None, BATCH_AXES)
+        specs = (WHOLE, DEALT, WHOLE, WHOLE, WHOLE, WHOLE, dealt_spec, WHOLE)
         added = by_hand(add, in_specs=specs, out_specs=DEALT)
-        sums, report = added(params, sums, scenes, bank, drawn, dealt, turn)
+        sums, report = added(params, sums, scenes, bank, guides, drawn, dealt, turn)
         return constrain_sums(sums), report
 
     def filled(bank: ErrorBank, reports: PictureReport, groups: int, drawn) -> ErrorBank:
@@ -186,13 +206,16 @@ def make_train_step(
         pictures = (batch.shown(), batch.prompts, numbers, share.astype(np.float32))
         dealt, text = place(deal((pictures, text), hands), mesh, PartitionSpec(None, BATCH_AXES))
         params, sums = begin(state.params, text)
+        guides = None
+        if teacher is not None:
+            guides = Guides(gather_mean(state.ema["model"]), placed_teacher)
         # Given, not built in: what was compiled for one seed serves all.
         key = jax.random.fold_in(jax.random.key(config.seed), index)
         drawn = np.asarray(jax.random.key_data(key))
         reports = []
         for turn in range(-(-groups // hands)):
             sums, report = add_groups(
-                params, sums, scenes, state.bank, drawn, dealt, np.int32(turn)
+                params, sums, scenes, state.bank, guides, drawn, dealt, np.int32(turn)
             )
             reports.append(report)
         return finish(state, sums, reports, drawn, groups)

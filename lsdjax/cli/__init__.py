@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
+from lsdjax.cli.distill import DistillCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
@@ -30,6 +31,7 @@ Command = (
     | Annotated[EvalCommand, subcommand("eval")]
     | Annotated[BenchCommand, subcommand("bench")]
     | Annotated[TrainCommand, subcommand("train")]
+    | Annotated[DistillCommand, subcommand("distill")]
     | Annotated[AblateCommand, subcommand("ablate")]
     | Annotated[InfoCommand, subcommand("info")]
 )

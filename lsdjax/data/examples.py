@@ -53,6 +53,7 @@ class Examples(NamedTuple):
         where fading is no error.
     present: (b, t), 1 where there is a previous output.
     events: (b, t, height / 2, width / 2, 3), what the teacher drew from.
+    ambiguous: (), 1 where many pictures answer an input and the target is but one of them.
     """
 
     inputs: jax.Array
@@ -61,6 +62,7 @@ class Examples(NamedTuple):
     faint: jax.Array
     present: jax.Array
     events: jax.Array
+    ambiguous: jax.Array
 
 
 def device_pool(pool: Pool) -> DevicePool:
@@ -247,7 +249,8 @@ def _teach_streams(
     events = draw_events(teacher_key, state.frame_index, t + 1, height, width)
     inputs, targets = 2 * inputs - 1, 2 * targets - 1
     faint = jnp.where(_of_style(lambda teacher: teacher.lasting, style), inputs, targets)
-    return join_streams(starts, inputs, targets, faint, events)
+    ambiguous = _of_style(lambda teacher: float(teacher.kind == "generative"), style)
+    return join_streams(starts, inputs, targets, faint, events, ambiguous)
 
 
 def _of_style(fact: Callable[[Teacher], bool | float], style: jax.Array) -> jax.Array:
@@ -265,12 +268,13 @@ def join_streams(
     targets: jax.Array,
     faint: jax.Array,
     events: jax.Array,
+    ambiguous: jax.Array,
 ) -> Examples:
     """Examples of t frames from t + 1 frames.
 
     Where a stream starts, the first t of them; elsewhere the last t, with what came before them.
     Shapes: starts (b,); inputs, targets, faint (b, t + 1, height, width, 3) in [-1, 1], events as
-    in `Examples`. faint: what each target fades to.
+    in `Examples`, as is ambiguous. faint: what each target fades to.
     """
     b, t = targets.shape[0], targets.shape[1] - 1
 
@@ -289,4 +293,5 @@ def join_streams(
         faint=before(faint),
         present=choose(first, jnp.ones((b, t))),
         events=choose(events[:, :-1], events[:, 1:]),
+        ambiguous=ambiguous,
     )

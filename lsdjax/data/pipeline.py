@@ -54,7 +54,8 @@ class PairedWindows(NamedTuple):
         starts = jax.random.bernoulli(start_key, START_SHARE, (b,))
         inputs, targets = (jnp.asarray(side, jnp.float32) / 127.5 - 1 for side in self)
         events = draw_events(event_key, jnp.zeros((b,), jnp.int32), t + 1, height, width)
-        return join_streams(starts, inputs, targets, targets, events)
+        # Who knows what a user's pairs leave open? What learns of it has a model to ask.
+        return join_streams(starts, inputs, targets, targets, events, jnp.ones(()))
 
 
 class PairedGroup(NamedTuple):

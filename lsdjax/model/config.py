@@ -29,6 +29,9 @@ class ModelConfig:
         noise_shift: warp of the sampler's noise levels; above 1 the steps crowd at high noise.
         history_level: noise level that a stream declares for its own previous frame.
         history_noise: whether a stream also adds the noise that it declares.
+        shortcut: whether the model is told how large a step is, and may see the noise that a large
+            step starts from, so that few steps can choose one of many answers. Its sampler's steps
+            are equal: `noise_shift` is 1.
         clean_pass: whether later frames see keys and values of a frame's clean picture, at the
             price of one more pass a frame, instead of those that its last denoising step computed.
         text_encoder: what reads prompts: "ngrams", which is trained with the model, or the name of
@@ -54,6 +57,7 @@ class ModelConfig:
     noise_shift: float = 1.0
     history_level: float = 0.05
     history_noise: bool = True
+    shortcut: bool = False
     clean_pass: bool = False
     text_encoder: str = NGRAMS
     text_width: int = 0
@@ -79,6 +83,10 @@ class ModelConfig:
             raise UserError(
                 f"sinks={self.sinks}, history_level={self.history_level}; "
                 "sinks >= 0 and a level in [0, 1] are expected"
+            )
+        if self.shortcut and self.noise_shift != 1:
+            raise UserError(
+                f"shortcut with noise_shift={self.noise_shift}; its steps are equal, which is 1"
             )
         if self.text_width < 0 or (self.text_encoder == NGRAMS) != (self.text_width == 0):
             raise UserError(

@@ -120,6 +120,8 @@ class CausalDiT(nnx.Module):
         self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.step_out = Linear(config.text_dim, config.text_dim, rngs=rngs, init=zeros)
+        if config.shortcut:
+            self.noise_gain = Linear(config.text_dim, latent, rngs=rngs, init=zeros)
         self.skip_gain = Linear(config.text_dim, 2 * latent, rngs=rngs, init=zeros)
         self.tokens_in = Linear(16 * wide, config.dim, rngs=rngs)
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.depth)])
@@ -168,10 +170,18 @@ class CausalDiT(nnx.Module):
 
         noise_level and step_size (b, t) in [0, 1]; one context a block. The noisy frame enters
         multiplied by 1 - s: pure noise tells nothing of the sample, so the best prediction ignores
-        it, and the network need not learn to.
+        it, and the network need not learn to. A `shortcut` model adds d g, with a gain g that it
+        learns for each prompt: which answer a large step goes to is for the noise to say. Any other
+        model takes infinitely small steps, whatever `step_size` is.
         """
+        if not self.config.shortcut:
+            step_size = jnp.zeros_like(step_size)
         condition = self._condition(noise_level, step_size, prompt)
-        noisy = noisy * (1 - noise_level)[:, :, None, None, None].astype(noisy.dtype)
+        seen = (1 - noise_level)[:, :, None, None, None].astype(noisy.dtype)
+        if self.config.shortcut:
+            gain = self.noise_gain(condition)[:, :, None, None]
+            seen = seen + step_size[:, :, None, None, None].astype(noisy.dtype) * gain
+        noisy = noisy * seen
         fine = self._conv("stem", noisy, prompt) + observation.base
         fine = checkpoint_name(self.films["stem"](fine, condition), BLOCK)
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)

@@ -80,9 +80,8 @@ def make_stream_step(
             views["history"] = (model.observe(alone, prompt), prompt, blind)
 
         def denoise(x, noise_level, step_size):
-            finest = jnp.zeros_like(step_size)
             out = {
-                name: model.denoise(x, noise_level, finest, observation, prompt, context)
+                name: model.denoise(x, noise_level, step_size, observation, prompt, context)
                 for name, (observation, prompt, context) in views.items()
             }
             full = out.pop("told")

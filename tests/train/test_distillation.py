@@ -1,0 +1,123 @@
+"""Distillation: it starts where its student stands, learns from a larger teacher, and refuses."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from lsdjax.checkpoint.export import Checkpoint, load_checkpoint
+from lsdjax.configs import Stage, TrainConfig, preset
+from lsdjax.configs.distillation import distillation
+from lsdjax.core.errors import UserError
+from lsdjax.data.pool import Pool
+from lsdjax.model.dit import Told, model_graph
+from lsdjax.stream.session import Streamer
+from lsdjax.text.tokenizer import tokenize
+from lsdjax.train import loop
+from lsdjax.train.state import as_shortcut, init_state
+
+TINY = preset("tiny")
+
+
+@pytest.fixture(scope="module")
+def student(random_like) -> Checkpoint:
+    """A model whose every part says something."""
+    params = init_state(TINY)[1].params["model"]
+    return Checkpoint(TINY.model, random_like(params), {})
+
+
+def recipe(objective: str = "trajectory", *, frames: int = 1) -> TrainConfig:
+    config = distillation(TINY.model, steps=1, objective=objective)
+    stage = Stage("few", steps=2, groups=1, clips=2, frames=frames, prompts=4)
+    return dataclasses.replace(config, stages=(stage,))
+
+
+def predict(checkpoint: Checkpoint, step_size: float) -> np.ndarray:
+    config, rng = checkpoint.config, np.random.default_rng(0)
+    shape = (1, 2, config.height // 2, config.width // 2)
+    inputs, previous, noisy = (
+        jnp.asarray(rng.standard_normal((*shape, 12), np.float32)) for _ in range(3)
+    )
+    zeros = jnp.zeros((1, 2))
+    told = Told(inputs, zeros, previous, zeros, jnp.zeros((*shape, 3)))
+
+    @jax.jit
+    def run(params, noisy, step_size):
+        model = nnx.merge(model_graph(config), nnx.State(params))
+        prompt = model.prompt(model.embed(tokenize("a pencil sketch")))
+        return model(noisy, jnp.full((1, 2), 0.8), step_size, told, prompt).sample
+
+    return np.asarray(run(checkpoint.params, noisy, jnp.full((1, 2), step_size)))
+
+
+def test_a_student_begins_as_the_same_function(student: Checkpoint) -> None:
+    begun = as_shortcut(student, recipe().model)
+    for step_size in (0.0, 0.25, 0.8):
+        np.testing.assert_allclose(predict(begun, step_size), predict(student, 0.0), atol=5e-4)
+    again = as_shortcut(begun, begun.config)
+    jax.tree.map(np.testing.assert_array_equal, again.params, begun.params)
+
+
+def test_only_a_shortcut_model_heeds_the_step_size(student: Checkpoint, random_like) -> None:
+    np.testing.assert_array_equal(predict(student, 0.5), predict(student, 0.0))
+    begun = as_shortcut(student, recipe().model)
+    told = dataclasses.replace(begun, params=random_like(begun.params))
+    assert np.abs(predict(told, 0.5) - predict(told, 0.0)).max() > 0.01
+
+
+def test_a_student_learns_from_a_larger_teacher(
+    tmp_path: Path, noise_pool: Pool, student: Checkpoint, random_like
+) -> None:
+    large = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dim=64, heads=2))
+    params = random_like(init_state(large)[1].params["model"])
+    teacher = Checkpoint(large.model, params, {})
+    config = recipe()
+    begun = as_shortcut(student, config.model)
+    exported = loop.train(config, noise_pool, tmp_path, init=begun, teacher=teacher)
+    learned = load_checkpoint(exported)
+    assert learned.config.shortcut and learned.config.steps == 1
+    moved = np.abs(np.asarray(learned.params["noise_gain"]["kernel"])).max()
+    assert moved > 0
+    streamer = Streamer(learned)
+    picture = np.asarray(streamer.start("snow").submit(np.zeros((*streamer.size, 3), np.uint8)))
+    assert picture.shape == (*streamer.size, 3)
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "message"),
+    [
+        ("forcing", {}, "objective 'forcing' with a teacher; none is expected"),
+        ("trajectory", None, "objective 'trajectory' with no teacher; one is expected"),
+        ("trajectory", {"height": 48}, "the teacher has height=48, its student 32"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(
+    tmp_path: Path,
+    noise_pool: Pool,
+    student: Checkpoint,
+    objective: str,
+    changes: dict | None,
+    message: str,
+) -> None:
+    config = dataclasses.replace(recipe(), objective=objective)
+    teacher = None
+    if changes is not None:
+        teacher = Checkpoint(dataclasses.replace(TINY.model, **changes), student.params, {})
+    with pytest.raises(UserError, match=message):
+        loop.train(config, noise_pool, tmp_path, teacher=teacher)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("steps", [0, 3, 32])
+def test_steps_that_no_sampler_meets_are_refused(steps: int) -> None:
+    with pytest.raises(UserError, match=f"{steps} steps; a power of two from 1 to 16"):
+        distillation(TINY.model, steps=steps, objective="trajectory")
+
+
+def test_an_unknown_distillation_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no distillation 'forcing'; one of \['trajectory'"):
+        distillation(TINY.model, steps=1, objective="forcing")
