@@ -3,7 +3,7 @@
 import dataclasses
 
 from lsdjax.configs.presets import HOLDOUT
-from lsdjax.configs.training import Stage, TrainConfig
+from lsdjax.configs.training import MATCHING, Stage, TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.diffusion.shortcut import DISTILLATIONS, FINEST
 from lsdjax.model.config import ModelConfig
@@ -20,8 +20,9 @@ def distillation(model: ModelConfig, *, steps: int, objective: str) -> TrainConf
     """
     if steps < 1 or steps > FINEST or FINEST % steps:
         raise UserError(f"{steps} steps; a power of two from 1 to {FINEST} is expected")
-    if objective not in DISTILLATIONS:
-        raise UserError(f"no distillation {objective!r}; one of {list(DISTILLATIONS)} is expected")
+    known = [*DISTILLATIONS, MATCHING]
+    if objective not in known:
+        raise UserError(f"no distillation {objective!r}; one of {known} is expected")
     crop = _CROP if min(model.height, model.width) > _CROP else 0
     return TrainConfig(
         model=dataclasses.replace(model, shortcut=True, steps=steps, noise_shift=1.0),

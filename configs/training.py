@@ -8,6 +8,9 @@ from lsdjax.diffusion.forcing import OBJECTIVES
 from lsdjax.diffusion.shortcut import DISTILLATIONS
 from lsdjax.model.config import ModelConfig
 
+MATCHING = "matching"
+"""The distillation whose critic is trained beside the student."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -142,7 +145,7 @@ class TrainConfig:
     @property
     def distils(self) -> bool:
         """Whether a teacher is needed."""
-        return self.objective in DISTILLATIONS
+        return self.objective == MATCHING or self.objective in DISTILLATIONS
 
     @property
     def total_steps(self) -> int:

@@ -16,7 +16,8 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.data.pipeline import PairedWindows
 from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.history import ErrorBank
-from lsdjax.train.objective import Guides, picture_objective, text_objective
+from lsdjax.train.lessons import Guides
+from lsdjax.train.objective import picture_objective, text_objective
 from lsdjax.train.state import Graph
 from lsdjax.train.steps import PromptBatch, StepMetrics
 

@@ -20,7 +20,6 @@ from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.events import CELL
 from lsdjax.data.examples import Examples
 from lsdjax.diffusion.conditioning import withhold_inputs
-from lsdjax.diffusion.forcing import OBJECTIVES, balanced, draw_levels
 from lsdjax.diffusion.history import (
     ErrorBank,
     drifted_history,
@@ -29,27 +28,17 @@ from lsdjax.diffusion.history import (
     noisy_history,
     own_history,
 )
-from lsdjax.diffusion.schedule import add_noise, step_levels
-from lsdjax.diffusion.shortcut import (
-    DISTILLATIONS,
-    Predictor,
-    Predictors,
-    distillation_loss,
-    draw_steps,
-)
-from lsdjax.diffusion.solver import solve
-from lsdjax.model.cache import KVCache, init_cache, write
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import (
     BLOCK,
-    CausalDiT,
-    Prompt,
     Told,
     cached_context,
     clean_context,
     model_graph,
     sequence_context,
 )
+from lsdjax.train.lessons import Guides, Lesson, Sizes, learn
+from lsdjax.train.rollout import roll_out
 from lsdjax.train.state import Graph
 
 
@@ -75,16 +64,6 @@ class PictureReport(NamedTuple):
     squared_error: jax.Array
     mistakes: jax.Array | None
     levels: jax.Array | None
-
-
-class Guides(NamedTuple):
-    """Parameters of models that a student learns from, and that learn nothing themselves.
-
-    mean: the running mean of the student's own; teacher: of another model, of a config of its own.
-    """
-
-    mean: Any
-    teacher: Any
 
 
 # (params, key, source, tokens of its prompt, error bank or None, guides or None) -> (loss, report)
@@ -194,6 +173,12 @@ def picture_objective(
                 return denoise
             return jax.checkpoint(denoise, policy=_POLICIES[config.remat])
 
+        def guide(config, params):
+            other = nnx.merge(model_graph(config), nnx.State(params))
+            told = other.prompt(narrow(other.embed(tokens)))
+            predict = denoiser(other, told, config, None)
+            return lambda x, s, d: predict(x, s, d, previous, level)
+
         denoise = denoiser(model, prompt, sizes, cache)
         previous = faded_history(keys[6], given.previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
@@ -218,81 +203,28 @@ def picture_objective(
             drop=stage.history_drop,
             declared=stage.history_declared,
         )
-        if large is None:
-            levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-            loss = OBJECTIVES[config.objective](
-                lambda x, s: denoise(x, s, jnp.zeros_like(s), previous, level),
-                targets,
-                noise,
-                levels,
-            )
-        else:
-
-            def predictor(params, graph, sizes) -> Predictor:
-                guide = nnx.merge(graph, nnx.State(params))
-                told = guide.prompt(narrow(guide.embed(tokens)))
-                predict = denoiser(guide, told, sizes, None)
-                return lambda x, s, d: predict(x, s, d, previous, level)
-
-            models = Predictors(
+        learned = learn(
+            config,
+            stage,
+            Lesson(
+                key=keys[3],
+                targets=targets,
+                noise=noise,
+                ambiguous=jnp.maximum(examples.ambiguous, given.input_level),
                 student=lambda x, s, d: denoise(x, s, d, previous, level),
-                mean=predictor(guides.mean, graph, sizes),
-                teacher=predictor(guides.teacher, model_graph(large), large),
-            )
-            levels, step_size = draw_steps(keys[3], (clips, frames))
-            loss = distillation_loss(
-                DISTILLATIONS[config.objective],
-                models,
-                targets,
-                noise,
-                jnp.maximum(examples.ambiguous, given.input_level),
-                levels,
-                step_size,
-            )
-        report = PictureReport(loss.squared_error, None, None)
+                guide=guide,
+            ),
+            params,
+            guides,
+            Sizes(sizes, large),
+        )
+        report = PictureReport(learned.squared_error, None, None)
         if stage.history_errors:
-            mistakes = (loss.prediction - targets)[0]
-            report = PictureReport(loss.squared_error, mistakes, levels[0])
-        return balanced(loss.weighted, config.balance_floor), report
+            mistakes = (learned.prediction - targets)[0]
+            report = PictureReport(learned.squared_error, mistakes, learned.level[0])
+        return learned.loss, report
 
     return picture_loss
-
-
-def roll_out(
-    model: CausalDiT, config: ModelConfig, key: jax.Array, given: Told, prompt: Prompt
-) -> tuple[KVCache, jax.Array]:
-    """Stream the frames of `given` as `make_stream_step` does; the cache and the last picture.
-
-    The first frame is told what `given` says of its past, every other one the model's own picture
-    before it. Nothing is learned from it: gradients stop at what it returns.
-    """
-    clips, frames = given.input_level.shape
-    cache = init_cache(config, clips, given.inputs.dtype)
-    steps = step_levels(config.steps, config.noise_shift)
-    previous, level = given.previous[:, :1], given.previous_level[:, :1]
-    for i in range(frames):
-        noise_key, history_key = jax.random.split(jax.random.fold_in(key, i))
-        now = jax.tree.map(lambda x, i=i: x[:, i : i + 1], given)
-        smear = jax.random.normal(history_key, previous.shape, previous.dtype)
-        smear = smear if config.history_noise else jnp.zeros_like(smear)
-        level = jnp.maximum(level, config.history_level)
-        told = now._replace(previous=add_noise(previous, smear, level), previous_level=level)
-        observation = model.observe(told, prompt)
-        context = cached_context(cache, config)
-
-        def denoise(x, noise_level, step_size, observation=observation, context=context):
-            out = model.denoise(x, noise_level, step_size, observation, prompt, context)
-            return out.sample, (out.keys[:, :, 0], out.values[:, :, 0])
-
-        noise = jax.random.normal(noise_key, previous.shape, previous.dtype)
-        sample, kept = solve(denoise, noise, steps.astype(previous.dtype))
-        previous = jnp.clip(sample, -1.0, 1.0)
-        if config.clean_pass:
-            clean = jnp.zeros((clips, 1))
-            _, kept = denoise(previous, clean, clean)
-        cache = write(cache, *kept, config.policy)
-        level = jnp.zeros_like(level)
-    return jax.lax.stop_gradient((cache, previous))
 
 
 def text_objective(graph: Graph, config: TrainConfig) -> TextLoss:

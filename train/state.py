@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.codec import PixelCodec
-from lsdjax.configs import TrainConfig
+from lsdjax.configs import MATCHING, TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.history import ErrorBank, init_bank
@@ -25,8 +25,9 @@ _STEP_EMBEDDING = ("step_in", "step_out")
 class TrainState(NamedTuple):
     """What is saved and resumed.
 
-    step () int32; params and ema {"model": ..., "classifier": ...}; optimizer: optax's; bank: the
-    model's own errors, where a stage of the recipe needs them.
+    step () int32. params and ema: {"model", "classifier"}, and "critic", of the model's sizes,
+    where a student is matched. optimizer: optax's. bank: the model's own errors, where a stage of
+    the recipe needs them.
     """
 
     step: jax.Array
@@ -70,6 +71,8 @@ def init_state(config: TrainConfig) -> tuple[Graph, TrainState]:
     graph, model = nnx.split(CausalDiT(config.model, rngs=rngs), nnx.Param)
     head, classifier = nnx.split(Linear(config.model.text_dim, len(TEACHERS), rngs=rngs), nnx.Param)
     params = {"model": nnx.to_pure_dict(model), "classifier": nnx.to_pure_dict(classifier)}
+    if config.objective == MATCHING:
+        params["critic"] = jax.tree.map(jnp.copy, params["model"])
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -147,10 +150,14 @@ def as_shortcut(checkpoint: Checkpoint, config: ModelConfig) -> Checkpoint:
 
 
 def start_from(checkpoint: Checkpoint, state: TrainState) -> TrainState:
-    """A fresh `state` with the model of `checkpoint`; the prompt classifier stays as it is."""
+    """A fresh `state` with the model of `checkpoint`, and its critic; the classifier stays."""
 
     def replaced(params):
-        model = jax.tree.map(lambda _, new: jnp.array(new), params["model"], checkpoint.params)
-        return params | {"model": model}
+        return {
+            name: old
+            if name == "classifier"
+            else jax.tree.map(lambda _, new: jnp.array(new), old, checkpoint.params)
+            for name, old in params.items()
+        }
 
     return state._replace(params=replaced(state.params), ema=replaced(state.ema))

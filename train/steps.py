@@ -23,8 +23,8 @@ from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split
 from lsdjax.data.pipeline import PairedGroup
 from lsdjax.diffusion.history import ErrorBank, fill_bank
 from lsdjax.text.registry import Tokenizer
+from lsdjax.train.lessons import Guides
 from lsdjax.train.objective import (
-    Guides,
     PictureReport,
     Scenes,
     picture_objective,

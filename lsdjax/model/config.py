@@ -7,6 +7,9 @@ from lsdjax.core.errors import UserError
 from lsdjax.model.policy import CACHE_POLICIES, CachePolicy
 from lsdjax.text.registry import NGRAMS
 
+_ADDED = {"shortcut"}
+"""Entries that older checkpoints lack; their defaults say what those were made for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -131,7 +134,7 @@ class ModelConfig:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - set(fields)):
             raise UserError(f"model config has unknown entries {unknown}")
-        if missing := sorted(set(fields) - set(values)):
+        if missing := sorted(set(fields) - set(values) - _ADDED):
             raise UserError(f"model config lacks the entries {missing}")
         for name, value in values.items():
             expected = type(fields[name].default)

@@ -69,13 +69,14 @@ def test_only_a_shortcut_model_heeds_the_step_size(student: Checkpoint, random_l
     assert np.abs(predict(told, 0.5) - predict(told, 0.0)).max() > 0.01
 
 
+@pytest.mark.parametrize("objective", ["trajectory", "matching"])
 def test_a_student_learns_from_a_larger_teacher(
-    tmp_path: Path, noise_pool: Pool, student: Checkpoint, random_like
+    tmp_path: Path, noise_pool: Pool, student: Checkpoint, objective: str, random_like
 ) -> None:
     large = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dim=64, heads=2))
     params = random_like(init_state(large)[1].params["model"])
     teacher = Checkpoint(large.model, params, {})
-    config = recipe()
+    config = recipe(objective)
     begun = as_shortcut(student, config.model)
     exported = loop.train(config, noise_pool, tmp_path, init=begun, teacher=teacher)
     learned = load_checkpoint(exported)

@@ -16,7 +16,7 @@ from lsdjax.model.dit import Told, model_graph
 from lsdjax.stream.state import init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
-from lsdjax.train.objective import roll_out
+from lsdjax.train.rollout import roll_out
 
 FRAMES = 4  # the ring of two slots wraps
 

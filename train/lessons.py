@@ -1,0 +1,123 @@
+"""What a group's frames are for: to learn from the truth, or from a teacher."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lsdjax.configs import MATCHING, Stage, TrainConfig
+from lsdjax.diffusion.forcing import OBJECTIVES, balanced, draw_levels, with_report
+from lsdjax.diffusion.matching import matching_loss
+from lsdjax.diffusion.shortcut import (
+    DISTILLATIONS,
+    Predictor,
+    Predictors,
+    distillation_loss,
+    draw_steps,
+)
+from lsdjax.model.config import ModelConfig
+
+
+class Guides(NamedTuple):
+    """Parameters of models that a student learns from, and that learn nothing themselves.
+
+    mean: the running mean of the student's own; teacher: of another model, of a config of its own.
+    """
+
+    mean: Any
+    teacher: Any
+
+
+class Sizes(NamedTuple):
+    """The configs of a student and its teacher, for the pictures of a stage."""
+
+    student: ModelConfig
+    teacher: ModelConfig | None
+
+
+class Lesson(NamedTuple):
+    """The frames of a group, all of whose models are told the same.
+
+    targets, noise: (b, t, h, w, ch). ambiguous (b, t): 1 where many pictures answer what a frame is
+    told. student: what learns. guide: another model, of a config and parameters.
+    """
+
+    key: jax.Array
+    targets: jax.Array
+    noise: jax.Array
+    ambiguous: jax.Array
+    student: Predictor
+    guide: Callable[[ModelConfig, Any], Predictor]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Clips, frames."""
+        clips, frames = self.ambiguous.shape
+        return clips, frames
+
+
+class Learned(NamedTuple):
+    """loss (); squared_error () at pure noise; prediction (b, t, ...), made at noise level (b, t)."""
+
+    loss: jax.Array
+    squared_error: jax.Array
+    prediction: jax.Array
+    level: jax.Array
+
+
+def learn(
+    config: TrainConfig, stage: Stage, lesson: Lesson, params: Any, guides: Guides, sizes: Sizes
+) -> Learned:
+    """The loss of a lesson under the objective of `config`."""
+    if config.objective == MATCHING:
+        return _match(config, lesson, params, guides, sizes)
+    if config.distils:
+        return _distil(config, lesson, guides, sizes)
+    level = draw_levels(lesson.key, lesson.shape, stage.pure_share)
+    found = OBJECTIVES[config.objective](
+        lambda x, s: lesson.student(x, s, jnp.zeros_like(s)), lesson.targets, lesson.noise, level
+    )
+    loss = balanced(found.weighted, config.balance_floor)
+    return Learned(loss, found.squared_error, found.prediction, level)
+
+
+def _distil(config: TrainConfig, lesson: Lesson, guides: Guides, sizes: Sizes) -> Learned:
+    assert sizes.teacher is not None
+    models = Predictors(
+        student=lesson.student,
+        mean=lesson.guide(sizes.student, guides.mean),
+        teacher=lesson.guide(sizes.teacher, guides.teacher),
+    )
+    level, step_size = draw_steps(lesson.key, lesson.shape)
+    found = distillation_loss(
+        DISTILLATIONS[config.objective],
+        models,
+        lesson.targets,
+        lesson.noise,
+        lesson.ambiguous,
+        level,
+        step_size,
+    )
+    loss = balanced(found.weighted, config.balance_floor)
+    return Learned(loss, found.squared_error, found.prediction, level)
+
+
+def _match(
+    config: TrainConfig, lesson: Lesson, params: Any, guides: Guides, sizes: Sizes
+) -> Learned:
+    assert sizes.teacher is not None
+    found = matching_loss(
+        lesson.key,
+        lesson.student,
+        lesson.guide(sizes.student, params["critic"]),
+        lesson.guide(sizes.teacher, guides.teacher),
+        lesson.targets,
+        lesson.noise,
+        lesson.ambiguous,
+        config.model.steps,
+    )
+    learned = balanced(found.truer, config.balance_floor)
+    learned += balanced(found.critic, config.balance_floor)
+    error = with_report(found.likelier, found.shown, lesson.targets, found.level).squared_error
+    return Learned(learned + found.likelier, error, found.shown, found.level)
