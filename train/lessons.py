@@ -58,7 +58,7 @@ class Lesson(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """loss (); squared_error () at pure noise; prediction (b, t, ...), made at noise level (b, t)."""
+    """loss (); squared_error () at pure noise; prediction (b, t, ...), made at levels (b, t)."""
 
     loss: jax.Array
     squared_error: jax.Array
