@@ -133,6 +133,70 @@ LIVE_128_FINISH = TrainConfig(
 )
 """To go on from a checkpoint of `LIVE_128` (`--init`): its past is kept from fading."""
 
+LIVE_128_ENDLESS = TrainConfig(
+    model=LIVE_128.model,
+    stages=(
+        Stage(
+            "endless",
+            steps=1100,
+            groups=10,
+            clips=1,
+            frames=5,
+            prompts=32,
+            crop=64,
+            learning_rate=(5e-4, 2e-4),
+            warmup=50,
+            pure_share=0.4,
+            input_drop=0.3,
+            history_max_level=0.5,
+            history_declared=0.25,
+            history_drift=0.35,
+            history_errors=0.35,
+            fade=0.4,
+            own_history=0.8,
+            own_depth=2,
+            again=("snow", "snow", "colourise", "sharpen", "fill_mask"),
+        ),
+        Stage(
+            "whole frames",
+            steps=250,
+            clips=1,
+            frames=5,
+            prompts=32,
+            learning_rate=(1e-4, 2e-5),
+            pure_share=0.4,
+            input_drop=0.2,
+            fade=0.5,
+            own_history=0.8,
+            own_depth=2,
+            again=("snow", "snow", "fill_mask"),
+        ),
+        Stage(
+            "clear past",
+            steps=450,
+            groups=10,
+            clips=1,
+            frames=5,
+            prompts=32,
+            crop=64,
+            learning_rate=(3e-4, 2e-5),
+            pure_share=0.5,
+            input_drop=0.15,
+            history_max_level=0.08,
+            history_drift=0.2,
+            history_errors=0.2,
+            fade=0.5,
+            own_history=1.0,
+            own_depth=2,
+            again=("snow",) * 8,
+        ),
+    ),
+    seed=3,
+    holdout=HOLDOUT,
+)
+"""To go on from a checkpoint of `LIVE_128_FINISH`: it learns to do without its input for a while,
+and to mend a past that has drifted."""
+
 TINY = TrainConfig(
     model=ModelConfig(
         height=32,
@@ -158,6 +222,7 @@ TINY = TrainConfig(
 PRESETS: dict[str, TrainConfig] = {
     "live-128": LIVE_128,
     "live-128-finish": LIVE_128_FINISH,
+    "live-128-endless": LIVE_128_ENDLESS,
     "tiny": TINY,
 }
 
