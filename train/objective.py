@@ -34,7 +34,7 @@ from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import KVCache, init_cache, write
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import (
-    BLOCK,
+    PASSED,
     CausalDiT,
     Prompt,
     Told,
@@ -79,7 +79,7 @@ TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax
 
 _POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "blocks": jax.checkpoint_policies.save_only_these_names(BLOCK),
+    "blocks": jax.checkpoint_policies.save_only_these_names(*PASSED),
 }
 
 
