@@ -29,7 +29,7 @@ from lsdjax.text.registry import Tokenizer
 from lsdjax.train.metrics import MetricsLog, StepCost, peak_tflops, step_cost
 from lsdjax.train.pairs import PairedDraws, without_text_stages
 from lsdjax.train.sheet import SampleSheet, paired_rows, taught_rows
-from lsdjax.train.state import check_model, init_state, start_from
+from lsdjax.train.state import check_model, check_teacher, init_state, start_from
 from lsdjax.train.steps import (
     PromptBatch,
     StepMetrics,
@@ -79,6 +79,7 @@ def train(
     mesh: Mesh | None = None,
     stop_after: int | None = None,
     init: Checkpoint | None = None,
+    teacher: Checkpoint | None = None,
     text_encoder: str | None = None,
     profile: Path | None = None,
     peak: float | None = None,
@@ -92,13 +93,15 @@ def train(
     share.
 
     mesh: None is every device on `data`; a run may be continued on another one.
+    teacher: a model to follow beside the truth, see `following_loss`.
     text_encoder: what reads prompts, see `choose_text_encoder`; None leaves it to the config.
     profile: folder that receives a trace of the third to the fifth step.
     peak: TFLOP/s of one device, against which `mfu` is reckoned; None looks the device up.
 
     Raises:
         UserError: `run` holds another recipe, `init` another model, a prompt has no word, the
-            text encoder cannot be used, too few steps are left to profile, or the disk is full.
+            text encoder cannot be used, the teacher sees otherwise, too few steps are left to
+            profile, or the disk is full.
         FloatingPointError: the loss is not finite.
     """
     mesh = mesh or make_mesh()
@@ -115,10 +118,12 @@ def train(
         draws = PairedDraws(config, tokenize, data)
     if init is not None:
         check_model(init, config)
+    if teacher is not None:
+        check_teacher(teacher, config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_explain_full_disk(run))
         run.mkdir(parents=True, exist_ok=True)
-        _pin_config(config, run / "config.json", write=leads)
+        _pin_config(config, teacher, run / "config.json", write=leads)
         graph, state = init_state(config)
         if init is not None:
             state = start_from(init, state)
@@ -152,10 +157,11 @@ def train(
                 batch = draws.draw(step, single=single)
             else:
                 batch = draw_prompts(config, tokenize, step)
+            kind = {"single": single, "teacher": teacher}
             if (number, single) not in compiled:
                 compiled[number, single] = (
-                    make_train_step(graph, config, stage, mesh, single=single),
-                    step_cost(graph, config, stage, state.params, state.bank, batch, single=single),
+                    make_train_step(graph, config, stage, mesh, **kind),
+                    step_cost(graph, config, stage, state.params, state.bank, batch, **kind),
                 )
             run_step, cost = compiled[number, single]
             if step in traced[:1]:
@@ -195,8 +201,12 @@ def _explain_full_disk(run: Path) -> Iterator[None]:
         raise UserError(f"no space left on the disk of {str(run)!r}; {kept}") from error
 
 
-def _pin_config(config: TrainConfig, path: Path, *, write: bool) -> None:
-    resolved = json.loads(json.dumps({**config.to_json(), "teachers": list(TEACHERS)}))
+def _pin_config(
+    config: TrainConfig, teacher: Checkpoint | None, path: Path, *, write: bool
+) -> None:
+    followed = {} if teacher is None else {"teacher": teacher.config.to_json()}
+    resolved = {**config.to_json(), "teachers": list(TEACHERS), **followed}
+    resolved = json.loads(json.dumps(resolved))
     if path.exists():
         stored = json.loads(path.read_text())
         for name in sorted(set(stored) | set(resolved)):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.data.pipeline import PairedWindows
 from lsdjax.data.styles import TEACHERS
@@ -61,8 +62,9 @@ def step_cost(
     batch: PromptBatch,
     *,
     single: bool,
+    teacher: Checkpoint | None = None,
 ) -> StepCost:
-    """Count without compiling anything; only shapes of `params`, bank and batch matter."""
+    """Count without compiling anything; only shapes of `params`, bank, batch and teacher matter."""
 
     def count(loss: Callable, *arguments: Any) -> float:
         grow = jax.jit(jax.grad(loss, has_aux=True))
@@ -73,8 +75,14 @@ def step_cost(
     video = np.empty((clips, frames + 1, config.model.height, config.model.width, 3), np.uint8)
     flops, groups = 0.0, len(batch.prompts)
     if groups:
-        loss = picture_objective(dataclasses.replace(config, remat="none"), stage, single=single)
-        group = (jax.random.key(0), PairedWindows(video, video), batch.prompts[0], bank)
+        loss = picture_objective(
+            dataclasses.replace(config, remat="none"),
+            stage,
+            single=single,
+            teacher=teacher.config if teacher else None,
+        )
+        guide = teacher.params if teacher else None
+        group = (jax.random.key(0), PairedWindows(video, video), batch.prompts[0], bank, guide)
         flops += groups * count(loss, *group)
     if m := len(batch.text_styles):
         told = (batch.text_styles, batch.text_prompts, np.ones(m, np.float32))

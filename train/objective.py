@@ -43,6 +43,7 @@ from lsdjax.model.dit import (
     model_graph,
     sequence_context,
 )
+from lsdjax.train.following import following_loss
 from lsdjax.train.state import Graph
 
 
@@ -70,9 +71,10 @@ class PictureReport(NamedTuple):
     levels: jax.Array | None
 
 
-# (params, key, source, tokens of its prompt, error bank or None) -> (loss (), report)
+# (params, key, source, tokens of its prompt, error bank or None, the teacher's parameters or None)
+# -> (loss (), report)
 PictureLoss = Callable[
-    [Any, jax.Array, Source, jax.Array, ErrorBank | None], tuple[jax.Array, PictureReport]
+    [Any, jax.Array, Source, jax.Array, ErrorBank | None, Any], tuple[jax.Array, PictureReport]
 ]
 # (params, styles (m,), prompts (m, *tokens), weights (m,)) -> (loss (), recognised ())
 TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
@@ -95,8 +97,13 @@ def crop(examples: Examples, size: tuple[int, int]) -> Examples:
     return Examples(inputs, targets, previous, faint, examples.present, events)
 
 
-def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> PictureLoss:
+def picture_objective(
+    config: TrainConfig, stage: Stage, *, single: bool, teacher: ModelConfig | None = None
+) -> PictureLoss:
     """The loss of one group, of sequences or of single frames.
+
+    teacher: the sizes of a model to follow beside the truth, see `following_loss`. It sees what
+    the student sees, but for what was streamed before a sequence: of that, the last picture alone.
 
     The model computes in `config.compute_dtype`, from float32 parameters; the text encoder, the
     noise and the loss are float32. Activations are kept or computed anew as `config.remat` says.
@@ -108,24 +115,31 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
     side = config.picture_size(stage)
     sizes = dataclasses.replace(config.model, height=side[0], width=side[1])
     graph, codec, dtype = model_graph(sizes), PixelCodec(), jnp.dtype(config.compute_dtype)
+    large = teacher and dataclasses.replace(teacher, height=side[0], width=side[1])
 
     def narrow(tree):
         return jax.tree.map(
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    def picture_loss(params, key, source: Source, tokens, bank) -> tuple[jax.Array, PictureReport]:
+    def picture_loss(
+        params, key, source: Source, tokens, bank, guide
+    ) -> tuple[jax.Array, PictureReport]:
         keys = jax.random.split(key, 11)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
-        embedding = jax.tree.map(
-            lambda null, told: jnp.where(dropped, null, told),
-            model.text.null(),
-            model.embed(tokens),
-        )
-        prompt = model.prompt(narrow(embedding))
+
+        def prompted(model: CausalDiT) -> Prompt:
+            embedding = jax.tree.map(
+                lambda null, told: jnp.where(dropped, null, told),
+                model.text.null(),
+                model.embed(tokens),
+            )
+            return model.prompt(narrow(embedding))
+
+        prompt = prompted(model)
         noise = jax.random.normal(keys[4], targets.shape)
         withheld = withhold_inputs(keys[7], (clips, shown), stage.input_drop)
         # Out of nothing there is nothing to make; and what a stream never forgets, it was shown.
@@ -143,31 +157,37 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             given = given._replace(previous=previous)
         present = 1 - given.previous_level
 
-        def denoise(noisy, noise_level, previous, level):
-            pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
-            told = given._replace(**pictures, previous_level=level)
-            observation = model.observe(told, prompt)
-            context = sequence_context(frames, sizes)
-            if cache is not None:
-                context = cached_context(cache, sizes, frames)
-            finest = jnp.zeros_like(noise_level)
-            if sizes.clean_pass:
-                clean = narrow(targets), finest, finest
-                seen = model.denoise(*clean, observation, prompt, context)
-                context = clean_context(seen, context, sizes)
-            prediction = model.denoise(
-                narrow(noisy), noise_level, finest, observation, prompt, context
-            )
-            return prediction.sample.astype(jnp.float32)
+        def denoiser(model, prompt, sizes, cache):
+            """(noisy, noise level, previous output, its level) -> sample, features."""
 
-        if config.remat != "none":
-            denoise = jax.checkpoint(denoise, policy=_POLICIES[config.remat])
+            def denoise(noisy, noise_level, previous, level):
+                pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
+                told = given._replace(**pictures, previous_level=level)
+                observation = model.observe(told, prompt)
+                context = sequence_context(frames, sizes)
+                if cache is not None:
+                    context = cached_context(cache, sizes, frames)
+                finest = jnp.zeros_like(noise_level)
+                if sizes.clean_pass:
+                    clean = narrow(targets), finest, finest
+                    seen = model.denoise(*clean, observation, prompt, context)
+                    context = clean_context(seen, context, sizes)
+                prediction = model.denoise(
+                    narrow(noisy), noise_level, finest, observation, prompt, context
+                )
+                return prediction.sample.astype(jnp.float32), prediction.features
+
+            if config.remat == "none":
+                return denoise
+            return jax.checkpoint(denoise, policy=_POLICIES[config.remat])
+
+        denoise = denoiser(model, prompt, sizes, cache)
         previous = faded_history(keys[6], given.previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
             pure = jnp.ones((clips, frames))
             previous = own_history(
                 keys[5],
-                lambda told: denoise(noise, pure, told, 1 - present),
+                lambda told: denoise(noise, pure, told, 1 - present)[0],
                 previous,
                 share=stage.own_history,
                 depth=stage.own_depth,
@@ -186,17 +206,25 @@ def picture_objective(config: TrainConfig, stage: Stage, *, single: bool) -> Pic
             declared=stage.history_declared,
         )
         levels = draw_levels(keys[3], (clips, frames), stage.pure_share)
-        loss = OBJECTIVES[config.objective](
-            lambda noisy, noise_level: denoise(noisy, noise_level, previous, level),
-            targets,
-            noise,
-            levels,
-        )
+        features = []
+
+        def learn(noisy, noise_level):
+            sample, put_out = denoise(noisy, noise_level, previous, level)
+            features.append(put_out)
+            return sample
+
+        loss = OBJECTIVES[config.objective](learn, targets, noise, levels)
+        weighted = loss.weighted
+        if large is not None:
+            leader = nnx.merge(model_graph(large), nnx.State(guide))
+            lead = denoiser(leader, prompted(leader), large, None)
+            leading = lead(add_noise(targets, noise, levels), levels, previous, level)
+            weighted += following_loss((loss.prediction, features[-1]), leading, levels, config)
         report = PictureReport(loss.squared_error, None, None)
         if stage.history_errors:
             mistakes = (loss.prediction - targets)[0]
             report = PictureReport(loss.squared_error, mistakes, levels[0])
-        return balanced(loss.weighted, config.balance_floor), report
+        return balanced(weighted, config.balance_floor), report
 
     return picture_loss
 

@@ -101,6 +101,18 @@ def check_model(checkpoint: Checkpoint, config: TrainConfig) -> None:
         raise UserError(f"{str(checkpoint.path)!r} holds another model than the preset's: {sizes}")
 
 
+def check_teacher(teacher: Checkpoint, config: TrainConfig) -> None:
+    """Refuse a teacher that does not see what its student sees.
+
+    Raises:
+        UserError: says where they differ.
+    """
+    for name in ("height", "width", "text_encoder", "text_fingerprint"):
+        theirs, ours = getattr(teacher.config, name), getattr(config.model, name)
+        if theirs != ours:
+            raise UserError(f"the teacher has {name}={theirs}, its student {ours}; alike expected")
+
+
 def start_from(checkpoint: Checkpoint, state: TrainState) -> TrainState:
     """A fresh `state` with the model of `checkpoint`; the prompt classifier stays as it is."""
 

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.configs import Stage, TrainConfig
 from lsdjax.core.sharding import BATCH_AXES, batch_size, constrain, place, split_axes
 from lsdjax.data.pipeline import PairedGroup
@@ -92,13 +93,21 @@ def deal(tree: Any, hands: int) -> Any:
 
 
 def make_train_step(
-    graph: Graph, config: TrainConfig, stage: Stage, mesh: Mesh, *, single: bool
+    graph: Graph,
+    config: TrainConfig,
+    stage: Stage,
+    mesh: Mesh,
+    *,
+    single: bool,
+    teacher: Checkpoint | None = None,
 ) -> TrainStep:
     """The step of one stage, on sequences or on single frames.
 
-    Its scenes are on every device of the mesh, its state laid out by `split_axes`.
+    Its scenes and its teacher are on every device of the mesh, its state laid out by `split_axes`.
     """
-    picture_loss = picture_objective(config, stage, single=single)
+    sizes = teacher.config if teacher else None
+    picture_loss = picture_objective(config, stage, single=single, teacher=sizes)
+    guide = place(teacher.params, mesh, WHOLE) if teacher else None
     text_loss = text_objective(graph, config)
     update = optimizer(config)
     unsplit = {**mesh.shape, "fsdp": 1}
@@ -134,21 +143,21 @@ def make_train_step(
         return params, constrain_sums(by_hand(learn, **specs)(params, text))
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def add_groups(params, sums: Sums, scenes, bank, drawn, dealt, turn):
-        def add(params, sums, scenes, bank, drawn, dealt, turn):
+    def add_groups(params, sums: Sums, scenes, bank, guide, drawn, dealt, turn):
+        def add(params, sums, scenes, bank, guide, drawn, dealt, turn):
             key = jax.random.wrap_key_data(drawn)
             shown, tokens, number, weight = jax.tree.map(lambda leaf: leaf[turn, 0], dealt)
             source = shown if scenes is None else scenes.taught(shown)
             (loss, report), gradient = jax.value_and_grad(picture_loss, has_aux=True)(
-                params, jax.random.fold_in(key, number), source, tokens, bank
+                params, jax.random.fold_in(key, number), source, tokens, bank, guide
             )
             more = Sums(loss, jnp.zeros(()), gradient)
             sums = jax.tree.map(lambda a, b: a + weight * b[None], sums, more)
             return sums, jax.tree.map(lambda leaf: leaf[None], report)
 
-        specs = (WHOLE, DEALT, WHOLE, WHOLE, WHOLE, PartitionSpec(None, BATCH_AXES), WHOLE)
+        specs = (WHOLE, DEALT, *[WHOLE] * 4, PartitionSpec(None, BATCH_AXES), WHOLE)
         added = by_hand(add, in_specs=specs, out_specs=DEALT)
-        sums, report = added(params, sums, scenes, bank, drawn, dealt, turn)
+        sums, report = added(params, sums, scenes, bank, guide, drawn, dealt, turn)
         return constrain_sums(sums), report
 
     def filled(bank: ErrorBank, reports: PictureReport, groups: int, drawn) -> ErrorBank:
@@ -192,7 +201,7 @@ def make_train_step(
         reports = []
         for turn in range(-(-groups // hands)):
             sums, report = add_groups(
-                params, sums, scenes, state.bank, drawn, dealt, np.int32(turn)
+                params, sums, scenes, state.bank, guide, drawn, dealt, np.int32(turn)
             )
             reports.append(report)
         return finish(state, sums, reports, drawn, groups)

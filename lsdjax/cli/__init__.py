@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
+from lsdjax.cli.prune import PruneCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
 from lsdjax.cli.train import TrainCommand
@@ -31,6 +32,7 @@ Command = (
     | Annotated[BenchCommand, subcommand("bench")]
     | Annotated[TrainCommand, subcommand("train")]
     | Annotated[AblateCommand, subcommand("ablate")]
+    | Annotated[PruneCommand, subcommand("prune")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 

@@ -45,6 +45,13 @@ class TrainCommand:
     init: Annotated[
         str | None, arg(metavar="CHECKPOINT", help="a new run begins with its parameters")
     ] = None
+    teacher: Annotated[
+        str | None,
+        arg(
+            metavar="CHECKPOINT",
+            help="also follow what this one shows; the model then has the sizes of --init",
+        ),
+    ] = None
     text_encoder: Annotated[
         str | None,
         arg(
@@ -75,17 +82,13 @@ class TrainCommand:
     ] = None
 
     def run(self) -> int:
-        if not self.data:
-            raise UserError("--data FOLDER is missing; videos to learn from are expected")
+        check_data(self.data)
         if self.stop_after is not None and self.stop_after < 1:
             raise UserError(f"--stop-after must be at least 1, got {self.stop_after}")
         if self.peak_tflops is not None and self.peak_tflops <= 0:
             raise UserError(f"--peak-tflops must be positive, got {self.peak_tflops}")
-        for path in self.data if len(self.data) > 1 else ():
-            if path.suffix == ".npz":
-                raise UserError(f"{path}: a pool comes alone, not with other --data")
-            if _is_paired(path):
-                raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
+        if self.teacher is not None and self.init is None:
+            raise UserError("--teacher needs a student; --init CHECKPOINT is expected beside it")
         if self.distributed:
             _join_processes()
         load_plugins(self.plugin)  # after that: a plugin may touch the devices
@@ -97,7 +100,10 @@ class TrainCommand:
         configure_logging()
         mesh = make_mesh(self.mesh)
         init = None if self.init is None else load_checkpoint(self.init)
-        data = self._load_data(config)
+        teacher = None if self.teacher is None else load_checkpoint(self.teacher)
+        if init is not None and teacher is not None:
+            config = replace(config, model=init.config)
+        data = load_data(self.data, config)
         run_folder = self.run_folder or Path("runs") / self.preset
         exported = train(
             config,
@@ -106,6 +112,7 @@ class TrainCommand:
             mesh=mesh,
             stop_after=self.stop_after,
             init=init,
+            teacher=teacher,
             text_encoder=self.text_encoder,
             profile=self.profile,
             peak=self.peak_tflops,
@@ -124,21 +131,39 @@ class TrainCommand:
             config = replace(config, model=model)
         return config
 
-    def _load_data(self, config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
-        first = self.data[0]
-        if _is_paired(first):
-            from lsdjax.data.paired import load_paired
-            from lsdjax.data.pipeline import decode_pairs
 
-            longest = max(stage.rollout + stage.frames for stage in config.stages)
-            return decode_pairs(
-                load_paired(first), config.model.height, config.model.width, frames=longest
-            )
-        from lsdjax.data.pool import load_pool, read_pool
+def load_data(folders: Sequence[Path], config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
+    """What `--data` names: footage, or pairs where a folder holds prompts.jsonl.
 
-        if first.suffix == ".npz":
-            return read_pool(first)
-        return load_pool(self.data, holdout=config.holdout)
+    Raises:
+        UserError: nothing is named, what comes alone does not, or a file cannot be read.
+    """
+    check_data(folders)
+    first = folders[0]
+    if _is_paired(first):
+        from lsdjax.data.paired import load_paired
+        from lsdjax.data.pipeline import decode_pairs
+
+        longest = max(stage.rollout + stage.frames for stage in config.stages)
+        return decode_pairs(
+            load_paired(first), config.model.height, config.model.width, frames=longest
+        )
+    from lsdjax.data.pool import load_pool, read_pool
+
+    if first.suffix == ".npz":
+        return read_pool(first)
+    return load_pool(folders, holdout=config.holdout)
+
+
+def check_data(folders: Sequence[Path]) -> None:
+    """Refuse what `load_data` would, as far as the names tell."""
+    if not folders:
+        raise UserError("--data FOLDER is missing; videos to learn from are expected")
+    for path in folders if len(folders) > 1 else ():
+        if path.suffix == ".npz":
+            raise UserError(f"{path}: a pool comes alone, not with other --data")
+        if _is_paired(path):
+            raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
 
 
 def _join_processes() -> None:

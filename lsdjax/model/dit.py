@@ -71,11 +71,16 @@ class Observation(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """sample (b, t, h, w, ch); keys and values (layers, b, t, n, heads, d) of the call's frames."""
+    """What a call finds of its frames.
+
+    sample (b, t, h, w, ch); keys and values (layers, b, t, n, heads, d); features (b, t, h / 2,
+    w / 2, wide channels), what the picture is made of.
+    """
 
     sample: jax.Array
     keys: jax.Array
     values: jax.Array
+    features: jax.Array
 
 
 class CausalDiT(nnx.Module):
@@ -191,7 +196,7 @@ class CausalDiT(nnx.Module):
         direct = jnp.concatenate([observation.pixels, noisy], axis=-1)
         shift, scale = jnp.split(self.skip_gain(condition), 2, axis=-1)
         skip = modulate(self._conv("skip", direct, prompt), shift, scale)
-        return Prediction(self._conv("pixel", fused, prompt) + skip, keys, values)
+        return Prediction(self._conv("pixel", fused, prompt) + skip, keys, values, coarse)
 
     def __call__(
         self,

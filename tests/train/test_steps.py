@@ -77,7 +77,9 @@ def loss_of(config: TrainConfig, clips: int = 1) -> Callable[[Any], jax.Array]:
 
     def of_params(params: Any) -> jax.Array:
         source = PairedWindows(windows, windows)
-        return loss(params, jax.random.key(0), source, jnp.asarray(tokenize("negative")), None)[0]
+        return loss(
+            params, jax.random.key(0), source, jnp.asarray(tokenize("negative")), None, None
+        )[0]
 
     return of_params
 
