@@ -71,6 +71,13 @@ class PruneCommand(Measurement):
             progress=show_progress,
         )
 
+    def as_text(self, result: Mapping[str, Any]) -> str:
+        before, after = result["sizes_before"], result["sizes"]
+        sizes = [f"  {name}: {before[name]} -> {after[name]}" for name in after]
+        times = f"{result['before_ms']:.2f} -> {result['after_ms']:.2f} ms"
+        lost = f"{result['loss_before']:.4f} -> {result['loss']:.4f} (before recovery)"
+        return "\n".join([f"{self.out}", *sizes, f"  step: {times}", f"  loss: {lost}"])
+
 
 def parse_target(text: str) -> float:
     """Read `--target`: "latency=0.6" -> 0.6.

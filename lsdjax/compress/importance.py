@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from jax.extend.core import jaxpr_as_fun
 
 from lsdjax.compress.structure import (
     Mask,
+    Path,
     Structures,
     axes,
+    flatten,
     full_mask,
     mask_params,
     shapes,
@@ -59,10 +60,10 @@ def taylor_importance(
     params = jax.device_put(params)
     changes = [change(params, key, batch) for key, batch in calibration.keyed()]
     total = jax.tree.map(lambda *parts: np.asarray(sum(parts), np.float64), *changes)
-    return _by_structure(traverse_util.flatten_dict(total), config)
+    return _by_structure(flatten(total), config)
 
 
-def _by_structure(flat: dict[Any, np.ndarray], config: ModelConfig) -> Importance:
+def _by_structure(flat: dict[Path, np.ndarray], config: ModelConfig) -> Importance:
     found = Structures(*(np.zeros(shape) for shape in shapes(config)))
     for path, leaf in flat.items():
         if path[0] == "blocks":

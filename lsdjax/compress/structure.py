@@ -6,7 +6,7 @@ Masking, cutting and adding up a structure's importance all read that declaratio
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from flax import traverse_util
@@ -156,6 +156,11 @@ def _layout(head_dim: int) -> dict[Path, dict[int, tuple[Segment, ...]]]:
     return found
 
 
+def flatten(params: dict[Any, Any]) -> dict[Path, np.ndarray]:
+    """The arrays of nested parameters by their paths."""
+    return cast(dict[Path, np.ndarray], traverse_util.flatten_dict(params))
+
+
 def axes(path: Path, config: ModelConfig) -> dict[int, tuple[Segment, ...]]:
     """The segments of the axes of one parameter; axes that nothing is cut of are left out."""
     general = ("blocks", *path[2:]) if path[0] == "blocks" else path
@@ -163,7 +168,9 @@ def axes(path: Path, config: ModelConfig) -> dict[int, tuple[Segment, ...]]:
     return {axis: segments for axis, segments in found.items() if segments}
 
 
-def spread(structures: Structures[np.ndarray], path: Path, segments: tuple[Segment, ...]):
+def spread(
+    structures: Structures[np.ndarray], path: Path, segments: tuple[Segment, ...]
+) -> np.ndarray:
     """What `structures` says along one axis of the parameter at `path`."""
 
     def row(group: str) -> np.ndarray:
@@ -186,11 +193,13 @@ def mask_params(params: dict[str, Any], config: ModelConfig, mask: Mask) -> dict
         for axis, segments in axes(path, config).items():
             keep = spread(mask, path, segments)
             if not keep.all():
-                leaf = leaf * np.expand_dims(keep, [a for a in range(leaf.ndim) if a != axis])
+                others = tuple(a for a in range(leaf.ndim) if a != axis)
+                leaf = leaf * np.expand_dims(keep, others)
         return leaf
 
-    flat = traverse_util.flatten_dict(params)
-    return traverse_util.unflatten_dict({path: masked(path, leaf) for path, leaf in flat.items()})
+    return traverse_util.unflatten_dict(
+        {path: masked(path, leaf) for path, leaf in flatten(params).items()}
+    )
 
 
 def cut(
@@ -204,8 +213,8 @@ def cut(
     smaller = kept_sizes(config, mask)
     number = np.cumsum(mask.blocks) - 1
     flat: dict[Path, np.ndarray] = {}
-    for path, leaf in traverse_util.flatten_dict(params).items():
-        here = path
+    for path, leaf in flatten(params).items():
+        here: Path = path
         if path[0] == "blocks":
             if not mask.blocks[path[1]]:
                 continue

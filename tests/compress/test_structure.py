@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx, traverse_util
+from flax import nnx
 
 from lsdjax.checkpoint.export import abstract_params
 from lsdjax.compress.structure import (
@@ -16,6 +16,7 @@ from lsdjax.compress.structure import (
     Structures,
     axes,
     cut,
+    flatten,
     full_mask,
     kept_sizes,
     mask_params,
@@ -123,8 +124,7 @@ def test_nothing_cut_is_the_same_to_the_bit(params) -> None:
 
 def test_a_cut_model_has_the_shapes_of_its_config(params) -> None:
     smaller, less = cut(params, CONFIG, draw_mask(*Structures._fields))
-    flat = traverse_util.flatten_dict(less)
-    found = {".".join(map(str, path)): leaf.shape for path, leaf in flat.items()}
+    found = {".".join(map(str, path)): leaf.shape for path, leaf in flatten(less).items()}
     assert found == {name: leaf.shape for name, leaf in abstract_params(smaller).items()}
 
 

@@ -1,6 +1,8 @@
 """Recovery: a student follows its teacher, whatever its size, and the teacher stays as it is."""
 
 import dataclasses
+import json
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 
 from lsdjax import cli
-from lsdjax.checkpoint.export import Checkpoint
+from lsdjax.checkpoint.export import Checkpoint, abstract_params, load_checkpoint
 from lsdjax.compress.structure import cut, full_mask
 from lsdjax.configs import Stage, preset
 from lsdjax.core.errors import UserError
-from lsdjax.data.pipeline import PairedWindows
+from lsdjax.core.sharding import make_mesh
+from lsdjax.data.pipeline import DecodedPair, PairedWindows
 from lsdjax.model.config import ModelConfig
 from lsdjax.text.tokenizer import tokenize
+from lsdjax.train import loop
 from lsdjax.train.following import following_loss
 from lsdjax.train.objective import picture_objective
 from lsdjax.train.prune import calibration_recipe
@@ -87,3 +92,31 @@ def test_a_teacher_sees_what_its_student_sees() -> None:
 def test_a_teacher_without_a_student_is_refused(capsys) -> None:
     assert cli.main(["train", "tiny", "--data", "clips", "--teacher", "large"]) == 2
     assert "--init CHECKPOINT is expected" in capsys.readouterr().err
+
+
+def test_a_run_with_a_teacher_of_other_sizes(
+    child: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps through the loop; a run that had a teacher is not continued without."""
+    monkeypatch.setattr(loop, "init_state", child.quick_state)
+    monkeypatch.setattr(loop, "SampleSheet", child.NoSheet)
+    stage = dataclasses.replace(STAGE, steps=2, crop=16, frames=1)
+    config = dataclasses.replace(CONFIG, stages=(stage,))
+    larger = dataclasses.replace(CONFIG.model, wide_channels=24, depth=2)
+    rng = np.random.default_rng(0)
+    flat = {
+        tuple(int(part) if part.isdigit() else part for part in name.split(".")): np.asarray(
+            0.1 * rng.standard_normal(leaf.shape), np.float32
+        )
+        for name, leaf in abstract_params(larger).items()
+    }
+    teacher = Checkpoint(larger, unflatten_dict(flat), {})
+    clip = rng.integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    data = (DecodedPair(clip, 255 - clip, 1.0, "a.mp4", ("invert",)),)
+    mesh = make_mesh("data=1", jax.devices()[:1])
+    exported = loop.train(config, data, tmp_path, mesh=mesh, teacher=teacher)
+    assert load_checkpoint(exported).config == CONFIG.model
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").open()]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    with pytest.raises(UserError, match=r"another recipe \(teacher differs\)"):
+        loop.train(config, data, tmp_path, mesh=mesh)

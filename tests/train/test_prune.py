@@ -16,7 +16,6 @@ from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoin
 from lsdjax.compress.latency import LatencyTable, Part
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import Lights
-from lsdjax.data.pool import save_pool
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
 from lsdjax.train import prune as pruning
@@ -58,12 +57,21 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     return says
 
 
-def test_a_smaller_checkpoint_that_loads(checkpoint, times, tmp_path: Path, noise_pool) -> None:
-    """Through the command line, on a pool; called again with the name taken, it refuses."""
-    save_pool(noise_pool, tmp_path / "pool.npz")
+@pytest.fixture
+def pairs(tmp_path: Path, write_video) -> Path:
+    for side in ("input", "target"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        write_video(tmp_path / "pairs" / side / "a.mp4", frames=6)
+    told = '{"file": "a.mp4", "prompt": "leave it"}\n'
+    (tmp_path / "pairs" / "prompts.jsonl").write_text(told)
+    return tmp_path / "pairs"
+
+
+def test_a_smaller_checkpoint_that_loads(checkpoint, times, tmp_path: Path, pairs: Path) -> None:
+    """Through the command line; called again with the name taken, it refuses."""
     arguments = [
         "prune", str(checkpoint.path), "--target", "latency=0.7", "--groups", "2", "--frames", "2",
-        "--data", str(tmp_path / "pool.npz"), "--out", str(tmp_path / "small"), "--json",
+        "--data", str(pairs), "--out", str(tmp_path / "small"), "--json",
     ]  # fmt: skip
     assert cli.main(arguments) == 0
     small = load_checkpoint(tmp_path / "small")
@@ -80,7 +88,7 @@ def test_a_smaller_checkpoint_that_loads(checkpoint, times, tmp_path: Path, nois
     assert less < more
     table = json.loads((tmp_path / "small.latency.json").read_text())
     assert table["machine"] and len(table["times_ms"]) > 10
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["pool.npz", "small", "small.latency.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pairs", "small", "small.latency.json"]
     assert cli.main(arguments) == 2
 
 
