@@ -53,14 +53,15 @@ def taylor_importance(
     """
 
     @jax.jit
-    def change(params, key, batch):
+    def add(total, params, key, batch):
         gradient = jax.grad(calibration.loss)(params, key, batch)
-        return jax.tree.map(lambda w, g: jnp.abs(w * g), params, gradient)
+        return jax.tree.map(lambda t, w, g: t + jnp.abs(w * g), total, params, gradient)
 
     params = jax.device_put(params)
-    changes = [change(params, key, batch) for key, batch in calibration.keyed()]
-    total = jax.tree.map(lambda *parts: np.asarray(sum(parts), np.float64), *changes)
-    return _by_structure(flatten(total), config)
+    total = jax.tree.map(jnp.zeros_like, params)
+    for key, batch in calibration.keyed():
+        total = add(total, params, key, batch)
+    return _by_structure(flatten(jax.device_get(total)), config)
 
 
 def _by_structure(flat: dict[Path, np.ndarray], config: ModelConfig) -> Importance:
