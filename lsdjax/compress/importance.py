@@ -68,13 +68,13 @@ def _by_structure(flat: dict[Path, np.ndarray], config: ModelConfig) -> Importan
     found = Structures(*(np.zeros(shape) for shape in shapes(config)))
     for path, leaf in flat.items():
         if path[0] == "blocks":
-            found.blocks[path[1]] += leaf.sum()
+            found.blocks[int(path[1])] += leaf.sum()
         for axis, segments in axes(path, config).items():
             along = leaf.sum(axis=tuple(a for a in range(leaf.ndim) if a != axis))
             begin = 0
             for group, tile, repeat in segments:
                 values = getattr(found, group)
-                values = values[path[1]] if values.ndim == 2 else values
+                values = values[int(path[1])] if values.ndim == 2 else values
                 end = begin + tile * len(values) * repeat
                 values += along[begin:end].reshape(tile, len(values), repeat).sum(axis=(0, 2))
                 begin = end

@@ -175,7 +175,7 @@ def spread(
 
     def row(group: str) -> np.ndarray:
         values = getattr(structures, group)
-        return values[path[1]] if values.ndim == 2 else values
+        return values[int(path[1])] if values.ndim == 2 else values
 
     parts = [np.tile(np.repeat(row(s.group), s.repeat), s.tile) for s in segments]
     return np.concatenate(parts)
@@ -188,7 +188,7 @@ def mask_params(params: dict[str, Any], config: ModelConfig, mask: Mask) -> dict
     """
 
     def masked(path: Path, leaf: np.ndarray) -> np.ndarray:
-        if path[0] == "blocks" and not mask.blocks[path[1]]:
+        if path[0] == "blocks" and not mask.blocks[int(path[1])]:
             return np.zeros_like(leaf) if path[2] in ("out", "prompt_out", "down") else leaf
         for axis, segments in axes(path, config).items():
             keep = spread(mask, path, segments)
@@ -216,9 +216,9 @@ def cut(
     for path, leaf in flatten(params).items():
         here: Path = path
         if path[0] == "blocks":
-            if not mask.blocks[path[1]]:
+            if not mask.blocks[int(path[1])]:
                 continue
-            here = ("blocks", int(number[path[1]]), *path[2:])
+            here = ("blocks", int(number[int(path[1])]), *path[2:])
         for axis, segments in axes(path, config).items():
             leaf = np.compress(spread(mask, path, segments), leaf, axis=axis)
         flat[here] = leaf
