@@ -197,6 +197,43 @@ LIVE_128_ENDLESS = TrainConfig(
 """To go on from a checkpoint of `LIVE_128_FINISH`: it learns to do without its input for a while,
 and to mend a past that has drifted."""
 
+LIVE_128_RECOVER = TrainConfig(
+    model=LIVE_128.model,
+    stages=(
+        Stage(
+            "crops",
+            steps=800,
+            groups=9,
+            prompts=32,
+            crop=64,
+            learning_rate=(1e-3, 3e-4),
+            warmup=50,
+            pure_share=0.65,
+            fade=0.5,
+            again=("snow", "fill_mask"),
+        ),
+        Stage(
+            "rollout",
+            steps=800,
+            groups=9,
+            clips=1,
+            frames=4,
+            prompts=32,
+            crop=64,
+            learning_rate=(3e-4, 2e-5),
+            pure_share=0.65,
+            history_max_level=0.08,
+            fade=0.5,
+            own_history=0.9,
+            own_depth=2,
+            again=("snow", "snow", "fill_mask"),
+        ),
+    ),
+    seed=2,
+    holdout=HOLDOUT,
+)
+"""For a model that was cut out of a `LIVE_128` one (`--init`), with that as its `--teacher`."""
+
 TINY = TrainConfig(
     model=ModelConfig(
         height=32,
@@ -223,6 +260,7 @@ PRESETS: dict[str, TrainConfig] = {
     "live-128": LIVE_128,
     "live-128-finish": LIVE_128_FINISH,
     "live-128-endless": LIVE_128_ENDLESS,
+    "live-128-recover": LIVE_128_RECOVER,
     "tiny": TINY,
 }
 

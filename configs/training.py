@@ -107,6 +107,8 @@ class TrainConfig:
         text_weight: weight of the prompt classification that trains the text encoder beside the
             picture loss.
         prompt_dropout: how often a group is trained without its prompt, for guidance.
+        teacher_weight, feature_weight: weights of following a teacher's pictures, and of acting
+            where its features do, beside the truth; of no account without a teacher.
         compute_dtype: of the model's arithmetic, "float32" or "bfloat16"; parameters, moments, EMA,
             norms, softmax and losses stay float32.
         remat: what a backward pass computes anew to save memory: "none", all but the matrix
@@ -126,6 +128,8 @@ class TrainConfig:
     balance_floor: float = 0.001
     text_weight: float = 0.1
     prompt_dropout: float = 0.05
+    teacher_weight: float = 1.0
+    feature_weight: float = 0.01
     compute_dtype: str = "float32"
     remat: str = "none"
     checkpoint_every: int = 100

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lsdjax.configs import MATCHING, Stage, TrainConfig
 from lsdjax.diffusion.forcing import OBJECTIVES, balanced, draw_levels, with_report
 from lsdjax.diffusion.matching import matching_loss
+from lsdjax.diffusion.schedule import add_noise
 from lsdjax.diffusion.shortcut import (
     DISTILLATIONS,
     Predictor,
@@ -17,6 +18,10 @@ from lsdjax.diffusion.shortcut import (
     draw_steps,
 )
 from lsdjax.model.config import ModelConfig
+from lsdjax.train.following import following_loss
+
+# (noisy (b, t, ...), noise_level (b, t), step_size (b, t)) -> sample, features before the head
+Sighted = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class Guides(NamedTuple):
@@ -47,8 +52,8 @@ class Lesson(NamedTuple):
     targets: jax.Array
     noise: jax.Array
     ambiguous: jax.Array
-    student: Predictor
-    guide: Callable[[ModelConfig, Any], Predictor]
+    student: Sighted
+    guide: Callable[[ModelConfig, Any], Sighted]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -67,27 +72,54 @@ class Learned(NamedTuple):
 
 
 def learn(
-    config: TrainConfig, stage: Stage, lesson: Lesson, params: Any, guides: Guides, sizes: Sizes
+    config: TrainConfig,
+    stage: Stage,
+    lesson: Lesson,
+    params: Any,
+    guides: Guides | None,
+    sizes: Sizes,
 ) -> Learned:
     """The loss of a lesson under the objective of `config`."""
+    if not config.distils:
+        return _force(config, stage, lesson, guides, sizes)
+    assert guides is not None
     if config.objective == MATCHING:
         return _match(config, lesson, params, guides, sizes)
-    if config.distils:
-        return _distil(config, lesson, guides, sizes)
+    return _distil(config, lesson, guides, sizes)
+
+
+def _force(
+    config: TrainConfig, stage: Stage, lesson: Lesson, guides: Guides | None, sizes: Sizes
+) -> Learned:
+    """From the truth; where there is a teacher, from that as well."""
     level = draw_levels(lesson.key, lesson.shape, stage.pure_share)
-    found = OBJECTIVES[config.objective](
-        lambda x, s: lesson.student(x, s, jnp.zeros_like(s)), lesson.targets, lesson.noise, level
-    )
-    loss = balanced(found.weighted, config.balance_floor)
+    finest, put_out = jnp.zeros_like(level), []
+
+    def student(x: jax.Array, level: jax.Array) -> jax.Array:
+        sample, features = lesson.student(x, level, finest)
+        put_out.append(features)
+        return sample
+
+    found = OBJECTIVES[config.objective](student, lesson.targets, lesson.noise, level)
+    weighted = found.weighted
+    if guides is not None and sizes.teacher is not None:
+        x = add_noise(lesson.targets, lesson.noise, level)
+        leading = lesson.guide(sizes.teacher, guides.teacher)(x, level, finest)
+        weighted += following_loss((found.prediction, put_out[-1]), leading, level, config)
+    loss = balanced(weighted, config.balance_floor)
     return Learned(loss, found.squared_error, found.prediction, level)
+
+
+def _sample_of(see: Sighted) -> Predictor:
+    return lambda x, level, step_size: see(x, level, step_size)[0]
 
 
 def _distil(config: TrainConfig, lesson: Lesson, guides: Guides, sizes: Sizes) -> Learned:
     assert sizes.teacher is not None
     models = Predictors(
-        student=lesson.student,
-        mean=lesson.guide(sizes.student, guides.mean),
-        teacher=lesson.guide(sizes.teacher, guides.teacher),
+        student=_sample_of(lesson.student),
+        mean=_sample_of(lesson.guide(sizes.student, guides.mean)),
+        teacher=_sample_of(lesson.guide(sizes.teacher, guides.teacher)),
     )
     level, step_size = draw_steps(lesson.key, lesson.shape)
     found = distillation_loss(
@@ -109,9 +141,9 @@ def _match(
     assert sizes.teacher is not None
     found = matching_loss(
         lesson.key,
-        lesson.student,
-        lesson.guide(sizes.student, params["critic"]),
-        lesson.guide(sizes.teacher, guides.teacher),
+        _sample_of(lesson.student),
+        _sample_of(lesson.guide(sizes.student, params["critic"])),
+        _sample_of(lesson.guide(sizes.teacher, guides.teacher)),
         lesson.targets,
         lesson.noise,
         lesson.ambiguous,

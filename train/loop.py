@@ -93,14 +93,15 @@ def train(
     share.
 
     mesh: None is every device on `data`; a run may be continued on another one.
-    teacher: whom a distillation (`config.distils`) learns from.
+    teacher: whom a distillation (`config.distils`) learns from; under any other objective, a model
+        to follow beside the truth, see `following_loss`.
     text_encoder: what reads prompts, see `choose_text_encoder`; None leaves it to the config.
     profile: folder that receives a trace of the third to the fifth step.
     peak: TFLOP/s of one device, against which `mfu` is reckoned; None looks the device up.
 
     Raises:
         UserError: `run` holds another recipe, `init` another model, a prompt has no word, the
-            text encoder cannot be used, the teacher is missing, not asked for or of another kind,
+            text encoder cannot be used, a distillation has no teacher or one that sees otherwise,
             too few steps are left to profile, or the disk is full.
         FloatingPointError: the loss is not finite.
     """
@@ -122,7 +123,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_explain_full_disk(run))
         run.mkdir(parents=True, exist_ok=True)
-        _pin_config(config, run / "config.json", write=leads)
+        _pin_config(config, teacher, run / "config.json", write=leads)
         graph, state = init_state(config)
         if init is not None:
             state = start_from(init, state)
@@ -200,8 +201,12 @@ def _explain_full_disk(run: Path) -> Iterator[None]:
         raise UserError(f"no space left on the disk of {str(run)!r}; {kept}") from error
 
 
-def _pin_config(config: TrainConfig, path: Path, *, write: bool) -> None:
-    resolved = json.loads(json.dumps({**config.to_json(), "teachers": list(TEACHERS)}))
+def _pin_config(
+    config: TrainConfig, teacher: Checkpoint | None, path: Path, *, write: bool
+) -> None:
+    followed = {} if teacher is None else {"teacher": teacher.config.to_json()}
+    resolved = {**config.to_json(), "teachers": list(TEACHERS), **followed}
+    resolved = json.loads(json.dumps(resolved))
     if path.exists():
         stored = json.loads(path.read_text())
         for name in sorted(set(stored) | set(resolved)):

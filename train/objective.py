@@ -30,7 +30,9 @@ from lsdjax.diffusion.history import (
 )
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import (
-    BLOCK,
+    PASSED,
+    CausalDiT,
+    Prompt,
     Told,
     cached_context,
     clean_context,
@@ -76,7 +78,7 @@ TextLoss = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax
 
 _POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "blocks": jax.checkpoint_policies.save_only_these_names(BLOCK),
+    "blocks": jax.checkpoint_policies.save_only_these_names(*PASSED),
 }
 
 
@@ -99,8 +101,9 @@ def picture_objective(
 ) -> PictureLoss:
     """The loss of one group, of sequences or of single frames.
 
-    teacher: the sizes of the one that a distillation has. It sees what the student sees, but for
-    what was streamed before a sequence: of that it has the last picture alone.
+    teacher: the sizes of a model that is followed beside the truth, or that a distillation learns
+    from. It sees what the student sees, but for what was streamed before a sequence: of that, the
+    last picture alone.
 
     The model computes in `config.compute_dtype`, from float32 parameters; the text encoder, the
     noise and the loss are float32. Activations are kept or computed anew as `config.remat` says.
@@ -112,7 +115,7 @@ def picture_objective(
     side = config.picture_size(stage)
     sizes = dataclasses.replace(config.model, height=side[0], width=side[1])
     graph, codec, dtype = model_graph(sizes), PixelCodec(), jnp.dtype(config.compute_dtype)
-    large = dataclasses.replace(teacher, height=side[0], width=side[1]) if teacher else None
+    large = teacher and dataclasses.replace(teacher, height=side[0], width=side[1])
 
     def narrow(tree):
         return jax.tree.map(
@@ -127,12 +130,16 @@ def picture_objective(
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(graph, nnx.State(params["model"]))
         dropped = jax.random.bernoulli(keys[2], config.prompt_dropout)
-        embedding = jax.tree.map(
-            lambda null, told: jnp.where(dropped, null, told),
-            model.text.null(),
-            model.embed(tokens),
-        )
-        prompt = model.prompt(narrow(embedding))
+
+        def prompted(model: CausalDiT) -> Prompt:
+            embedding = jax.tree.map(
+                lambda null, told: jnp.where(dropped, null, told),
+                model.text.null(),
+                model.embed(tokens),
+            )
+            return model.prompt(narrow(embedding))
+
+        prompt = prompted(model)
         noise = jax.random.normal(keys[4], targets.shape)
         withheld = withhold_inputs(keys[7], (clips, shown), stage.input_drop)
         # Out of nothing there is nothing to make; and what a stream never forgets, it was shown.
@@ -151,7 +158,7 @@ def picture_objective(
         present = 1 - given.previous_level
 
         def denoiser(model, prompt, sizes, cache):
-            """(noisy, noise level, step size, previous output, its level) -> sample."""
+            """(noisy, noise level, step size, previous output, its level) -> sample, features."""
 
             def denoise(noisy, noise_level, step_size, previous, level):
                 pictures = {"inputs": narrow(given.inputs), "previous": narrow(previous)}
@@ -167,7 +174,7 @@ def picture_objective(
                     context = clean_context(seen, context, sizes)
                 noisy = narrow(noisy)
                 out = model.denoise(noisy, noise_level, step_size, observation, prompt, context)
-                return out.sample.astype(jnp.float32)
+                return out.sample.astype(jnp.float32), out.features
 
             if config.remat == "none":
                 return denoise
@@ -175,8 +182,7 @@ def picture_objective(
 
         def guide(config, params):
             other = nnx.merge(model_graph(config), nnx.State(params))
-            told = other.prompt(narrow(other.embed(tokens)))
-            predict = denoiser(other, told, config, None)
+            predict = denoiser(other, prompted(other), config, None)
             return lambda x, s, d: predict(x, s, d, previous, level)
 
         denoise = denoiser(model, prompt, sizes, cache)
@@ -185,7 +191,7 @@ def picture_objective(
             pure = jnp.ones((clips, frames))
             previous = own_history(
                 keys[5],
-                lambda told: denoise(noise, pure, pure, told, 1 - present),
+                lambda told: denoise(noise, pure, pure, told, 1 - present)[0],
                 previous,
                 share=stage.own_history,
                 depth=stage.own_depth,

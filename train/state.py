@@ -110,23 +110,20 @@ def check_model(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 
 def check_teacher(teacher: Checkpoint | None, config: TrainConfig) -> None:
-    """Refuse a distillation without a teacher, a teacher without one, and one that sees otherwise.
+    """Refuse a distillation without a teacher, and a teacher that sees what its student does not.
 
     Raises:
         UserError: says which.
     """
-    if (teacher is not None) != config.distils:
-        raise UserError(
-            f"objective {config.objective!r} with {'a' if teacher else 'no'} teacher; "
-            f"{'none' if teacher else 'one'} is expected"
-        )
     if teacher is None:
+        if config.distils:
+            raise UserError(f"objective {config.objective!r} needs a teacher; one is expected")
         return
     for name in ("height", "width", "text_encoder", "text_fingerprint"):
         theirs, ours = getattr(teacher.config, name), getattr(config.model, name)
         if theirs != ours:
             raise UserError(f"the teacher has {name}={theirs}, its student {ours}; alike expected")
-    if not config.model.shortcut:
+    if config.distils and not config.model.shortcut:
         raise UserError("a student whose model is not a shortcut model cannot be told its steps")
 
 

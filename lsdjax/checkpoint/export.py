@@ -17,7 +17,7 @@ from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SHIPPED = Path(__file__).resolve().parent.parent / "assets"
 
@@ -72,12 +72,13 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
             raise UserError(f"no {name} in {str(folder)!r}; a checkpoint folder is expected")
     try:
         description = json.loads((folder / CONFIG).read_text())
-        if description["format"] != FORMAT:
+        if description["format"] not in (1, FORMAT):
             raise UserError(
                 f"{str(folder)!r} has checkpoint format {description['format']!r}; "
                 f"format {FORMAT} is expected"
             )
-        config = ModelConfig.from_json(description["model"])
+        model = description["model"]
+        config = ModelConfig.from_json(_untied(model) if description["format"] == 1 else model)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{str(folder / CONFIG)!r} is not a checkpoint's config ({error})"
@@ -104,6 +105,17 @@ def abstract_params(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
     model = nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0)))
     pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     return _flatten(pure)
+
+
+def _untied(model: dict[str, Any]) -> dict[str, Any]:
+    """The entries of format 1, which tied some sizes to others, as those of format 2.
+
+    Nor did it know shortcut models.
+    """
+    model = dict(model)
+    hidden = model["dim"] * model.pop("mlp_ratio")
+    tied = ("head_dim", "observed_channels", "fused_channels", "wide_channels")
+    return model | {"mlp_hidden": hidden, "shortcut": False} | dict.fromkeys(tied, 0)
 
 
 def _flatten(params: dict[Any, Any]) -> dict[str, Any]:

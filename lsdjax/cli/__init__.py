@@ -16,6 +16,7 @@ from tyro.conf import subcommand
 from lsdjax.cli.ablate import AblateCommand
 from lsdjax.cli.distill import DistillCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
+from lsdjax.cli.prune import PruneCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
 from lsdjax.cli.train import TrainCommand
@@ -33,6 +34,7 @@ Command = (
     | Annotated[TrainCommand, subcommand("train")]
     | Annotated[DistillCommand, subcommand("distill")]
     | Annotated[AblateCommand, subcommand("ablate")]
+    | Annotated[PruneCommand, subcommand("prune")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 

@@ -45,6 +45,13 @@ class TrainCommand:
     init: Annotated[
         str | None, arg(metavar="CHECKPOINT", help="a new run begins with its parameters")
     ] = None
+    teacher: Annotated[
+        str | None,
+        arg(
+            metavar="CHECKPOINT",
+            help="also follow what this one shows; the model then has the sizes of --init",
+        ),
+    ] = None
     text_encoder: Annotated[
         str | None,
         arg(
@@ -80,6 +87,8 @@ class TrainCommand:
             raise UserError(f"--stop-after must be at least 1, got {self.stop_after}")
         if self.peak_tflops is not None and self.peak_tflops <= 0:
             raise UserError(f"--peak-tflops must be positive, got {self.peak_tflops}")
+        if self.teacher is not None and self.init is None:
+            raise UserError("--teacher needs a student; --init CHECKPOINT is expected beside it")
         if self.distributed:
             _join_processes()
         load_plugins(self.plugin)  # after that: a plugin may touch the devices
@@ -91,6 +100,9 @@ class TrainCommand:
         configure_logging()
         mesh = make_mesh(self.mesh)
         init = None if self.init is None else load_checkpoint(self.init)
+        teacher = None if self.teacher is None else load_checkpoint(self.teacher)
+        if init is not None and teacher is not None:
+            config = replace(config, model=init.config)
         data = load_data(self.data, config)
         run_folder = self.run_folder or Path("runs") / self.preset
         exported = train(
@@ -100,6 +112,7 @@ class TrainCommand:
             mesh=mesh,
             stop_after=self.stop_after,
             init=init,
+            teacher=teacher,
             text_encoder=self.text_encoder,
             profile=self.profile,
             peak=self.peak_tflops,

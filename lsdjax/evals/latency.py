@@ -1,6 +1,7 @@
 """How long a stream step takes on this machine, alone."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,29 @@ def bench_stream(
         "frames": frames,
         "device": jax.devices()[0].device_kind,
     }
+
+
+def compare_streams(streamers: Sequence[Streamer], *, frames: int = 100) -> list[float]:
+    """Median milliseconds of a stream step of each, from uint8 in to uint8 out.
+
+    They take turns, a frame each: whatever else the machine does falls on all of them alike.
+
+    Raises:
+        UserError: fewer than 10 frames.
+    """
+    if frames < 10:
+        raise UserError(f"{frames} frames to time; at least 10 are expected")
+    streams, rng = [], np.random.default_rng(0)
+    for streamer in streamers:
+        streamer.warm_up()
+        inputs = rng.integers(0, 256, (8, *streamer.size, 3), dtype=np.uint8)
+        streams.append((streamer.start("pencil sketch"), inputs, []))
+    for index in range(frames + 5):
+        for stream, inputs, times in streams:
+            began = time.perf_counter()
+            np.asarray(stream.submit(inputs[index % 8]))
+            times.append(1e3 * (time.perf_counter() - began))
+    return [float(np.median(times[5:])) for _, _, times in streams]
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:

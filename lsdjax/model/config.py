@@ -7,21 +7,25 @@ from lsdjax.core.errors import UserError
 from lsdjax.model.policy import CACHE_POLICIES, CachePolicy
 from lsdjax.text.registry import NGRAMS
 
-_ADDED = {"shortcut"}
-"""Entries that older checkpoints lack; their defaults say what those were made for."""
-
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the causal DiT, its convolutional stem and head, and its text encoder.
 
+    A size that is left at 0 follows from the others: `head_dim` is dim / heads, `mlp_hidden` is
+    2 dim, `observed_channels` and `fused_channels` are `channels`, `wide_channels` twice as many.
+
     Attributes:
         height, width: frame size in pixels; multiples of 16.
-        dim: width of the transformer.
+        dim: width of the transformer's residual stream.
         depth: transformer blocks.
-        heads: attention heads; `dim / heads` is a multiple of 16 (rotary angles, time and space).
-        mlp_ratio: hidden width of the feed-forward layers over `dim`.
-        channels: features of the convolutions at half resolution; twice as many at a quarter.
+        heads: attention heads.
+        head_dim: width of a head, a multiple of 16 (rotary angles, time and space).
+        mlp_hidden: hidden width of the feed-forward layers.
+        channels: features of the noisy frame at half resolution.
+        observed_channels: features of what a frame is told, at half resolution.
+        fused_channels: features that the picture is made of, at half resolution.
+        wide_channels: features at a quarter of the resolution.
         experts: prompt-dependent offsets mixed into each convolution kernel.
         text_dim: width of the text encoder and of the conditioning vector.
         text_depth: blocks of the text encoder.
@@ -48,8 +52,12 @@ class ModelConfig:
     dim: int = 192
     depth: int = 3
     heads: int = 3
-    mlp_ratio: int = 2
+    head_dim: int = 0
+    mlp_hidden: int = 0
     channels: int = 32
+    observed_channels: int = 0
+    fused_channels: int = 0
+    wide_channels: int = 0
     experts: int = 8
     text_dim: int = 128
     text_depth: int = 2
@@ -72,14 +80,27 @@ class ModelConfig:
                 raise UserError(
                     f"{name}={getattr(self, name)}; a positive multiple of 16 is expected"
                 )
-        if self.dim % self.heads or (self.dim // self.heads) % 16:
+        for name in ("dim", "heads", "channels"):  # the others follow from these
+            self._require_positive(name)
+        if not self.head_dim and self.dim % self.heads:
+            raise UserError(f"dim={self.dim} over heads={self.heads}; a whole number is expected")
+        following = {
+            "head_dim": self.dim // self.heads,
+            "mlp_hidden": 2 * self.dim,
+            "observed_channels": self.channels,
+            "fused_channels": self.channels,
+            "wide_channels": 2 * self.channels,
+        }
+        for name, size in following.items():
+            object.__setattr__(self, name, getattr(self, name) or size)
+            self._require_positive(name)
+        if self.head_dim % 16:
             raise UserError(
-                f"dim={self.dim} over heads={self.heads}; "
-                "a head size that is a multiple of 16 is expected"
+                f"head_dim={self.head_dim} (dim={self.dim}, heads={self.heads}); "
+                "a multiple of 16 is expected"
             )
-        for name in ("depth", "channels", "experts", "text_dim", "text_depth", "window", "steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}; at least 1 is expected")
+        for name in ("depth", "experts", "text_dim", "text_depth", "window", "steps"):
+            self._require_positive(name)
         if self.noise_shift <= 0:
             raise UserError(f"noise_shift={self.noise_shift}; a positive number is expected")
         if self.sinks < 0 or not 0 <= self.history_level <= 1:
@@ -98,9 +119,9 @@ class ModelConfig:
             )
         _ = self.policy  # there has to be one
 
-    @property
-    def head_dim(self) -> int:
-        return self.dim // self.heads
+    def _require_positive(self, name: str) -> None:
+        if getattr(self, name) < 1:
+            raise UserError(f"{name}={getattr(self, name)}; at least 1 is expected")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -134,7 +155,7 @@ class ModelConfig:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - set(fields)):
             raise UserError(f"model config has unknown entries {unknown}")
-        if missing := sorted(set(fields) - set(values) - _ADDED):
+        if missing := sorted(set(fields) - set(values)):
             raise UserError(f"model config lacks the entries {missing}")
         for name, value in values.items():
             expected = type(fields[name].default)

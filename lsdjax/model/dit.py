@@ -29,9 +29,9 @@ from lsdjax.model.layers import (
 )
 from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
-BLOCK = "block"
-"""The name of what passes from one part of the network to the next; a rematerialisation policy that
-keeps these computes the inside of each part anew."""
+PASSED = ("observed", "channels", "wide", "dim", "fused")
+"""The names of what passes from one part of the network to the next; a rematerialisation policy
+that keeps these computes the inside of each part anew."""
 
 
 class Prompt(NamedTuple):
@@ -61,7 +61,8 @@ class Told(NamedTuple):
 class Observation(NamedTuple):
     """All that depends on what a frame is told.
 
-    features, base: (b, t, h, w, channels); pixels: (b, t, h, w, 2 * latent channels + 2 + events).
+    features (b, t, h, w, observed channels); base (b, t, h, w, channels);
+    pixels (b, t, h, w, 2 * latent channels + 2 + events).
     """
 
     features: jax.Array
@@ -70,11 +71,16 @@ class Observation(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """sample (b, t, h, w, ch); keys and values (layers, b, t, n, heads, d) of the call's frames."""
+    """What a call finds of its frames.
+
+    sample (b, t, h, w, ch); keys and values (layers, b, t, n, heads, d); features (b, t, h / 2,
+    w / 2, wide channels), what the picture is made of.
+    """
 
     sample: jax.Array
     keys: jax.Array
     values: jax.Array
+    features: jax.Array
 
 
 class CausalDiT(nnx.Module):
@@ -85,7 +91,8 @@ class CausalDiT(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        latent, ch, wide = PixelCodec().channels, config.channels, 2 * config.channels
+        latent, ch, wide = PixelCodec().channels, config.channels, config.wide_channels
+        observed, fused = config.observed_channels, config.fused_channels
         self.config = config
         self.text = TextEncoder(
             config.text_dim, config.text_depth, width=config.text_width, rngs=rngs
@@ -96,25 +103,25 @@ class CausalDiT(nnx.Module):
 
         pixels = 2 * latent + 2 + CHANNELS
         self.convs = nnx.Dict(
-            observe=conv(pixels, ch),
-            base=conv(ch, ch),
+            observe=conv(pixels, observed),
+            base=conv(observed, ch),
             stem=conv(latent, ch),
             down=conv(4 * ch, wide, 1),
             mix=conv(wide, wide),
             head=conv(wide, wide),
             up=conv(wide, 4 * ch, 1),
-            fuse=conv(2 * ch, ch),
-            detail=conv(ch, ch),
-            pixel=conv(ch, latent),
+            fuse=conv(ch + observed, fused),
+            detail=conv(fused, fused),
+            pixel=conv(fused, latent),
             skip=conv(pixels + latent, latent, 1),
         )
         self.films = nnx.Dict(
-            observe=Film(ch, config, rngs=rngs),
+            observe=Film(observed, config, rngs=rngs),
             stem=Film(ch, config, rngs=rngs),
             mix=Film(wide, config, rngs=rngs),
             head=Film(wide, config, rngs=rngs),
-            fuse=Film(ch, config, rngs=rngs),
-            detail=Film(ch, config, rngs=rngs),
+            fuse=Film(fused, config, rngs=rngs),
+            detail=Film(fused, config, rngs=rngs),
         )
         self.noise_in = Linear(config.text_dim, config.text_dim, rngs=rngs)
         self.noise_out = Linear(config.text_dim, config.text_dim, rngs=rngs)
@@ -154,7 +161,7 @@ class CausalDiT(nnx.Module):
         pixels = jnp.concatenate([part.astype(inputs.dtype) for part in parts], axis=-1)
         pooled = jnp.broadcast_to(prompt.pooled, (*inputs.shape[:2], len(prompt.pooled)))
         features = self.films["observe"](self._conv("observe", pixels, prompt), pooled)
-        features = checkpoint_name(features, BLOCK)
+        features = checkpoint_name(features, "observed")
         return Observation(features, self._conv("base", features, prompt), pixels)
 
     def denoise(
@@ -183,23 +190,23 @@ class CausalDiT(nnx.Module):
             seen = seen + step_size[:, :, None, None, None].astype(noisy.dtype) * gain
         noisy = noisy * seen
         fine = self._conv("stem", noisy, prompt) + observation.base
-        fine = checkpoint_name(self.films["stem"](fine, condition), BLOCK)
+        fine = checkpoint_name(self.films["stem"](fine, condition), "channels")
         coarse = self._conv("down", space_to_depth(fine, 2), prompt)
         coarse = coarse + self.films["mix"](self._conv("mix", coarse, prompt), condition)
-        coarse = checkpoint_name(coarse, BLOCK)
+        coarse = checkpoint_name(coarse, "wide")
         refined, keys, values = self._transform(coarse, condition, prompt, context)
         coarse = coarse + refined
         coarse = coarse + self.films["head"](self._conv("head", coarse, prompt), condition)
-        coarse = checkpoint_name(coarse, BLOCK)
+        coarse = checkpoint_name(coarse, "wide")
         wide = depth_to_space(self._conv("up", coarse, prompt), 2) + fine
         fused = jnp.concatenate([wide, observation.features], axis=-1)
         fused = self.films["fuse"](self._conv("fuse", fused, prompt), condition)
-        fused = checkpoint_name(fused, BLOCK)
+        fused = checkpoint_name(fused, "fused")
         fused = fused + self.films["detail"](self._conv("detail", fused, prompt), condition)
         direct = jnp.concatenate([observation.pixels, noisy], axis=-1)
         shift, scale = jnp.split(self.skip_gain(condition), 2, axis=-1)
         skip = modulate(self._conv("skip", direct, prompt), shift, scale)
-        return Prediction(self._conv("pixel", fused, prompt) + skip, keys, values)
+        return Prediction(self._conv("pixel", fused, prompt) + skip, keys, values, coarse)
 
     def __call__(
         self,
@@ -237,7 +244,7 @@ class CausalDiT(nnx.Module):
         keys, values = [], []
         for block, words, seen in zip(self.blocks, prompt.attention, context, strict=True):
             x, key, value = block(x, condition, words, seen)
-            x = checkpoint_name(x, BLOCK)
+            x = checkpoint_name(x, "dim")
             keys.append(key)
             values.append(value)
         x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)

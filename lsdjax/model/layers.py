@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.rope import rotate_age, rotate_space
@@ -150,17 +151,17 @@ class Block(nnx.Module):
     """Pre-norm DiT block: adaLN-zero (Peebles & Xie 2023), QK-norm, prompt cross-attention."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        dim, hidden = config.dim, config.dim * config.mlp_ratio
+        dim, hidden, attention = config.dim, config.mlp_hidden, config.heads * config.head_dim
         self.heads = config.heads
         self.grid = config.grid
         self.modulation = Linear(config.text_dim, 6 * dim, rngs=rngs, init=zeros)
-        self.qkv = Linear(dim, 3 * dim, rngs=rngs)
+        self.qkv = Linear(dim, 3 * attention, rngs=rngs)
         self.q_scale = nnx.Param(jnp.ones((config.head_dim,), jnp.float32))
         self.k_scale = nnx.Param(jnp.ones((config.head_dim,), jnp.float32))
-        self.out = Linear(dim, dim, rngs=rngs)
-        self.prompt_q = Linear(dim, dim, rngs=rngs)
-        self.prompt_kv = Linear(config.text_dim, 2 * dim, rngs=rngs)
-        self.prompt_out = Linear(dim, dim, rngs=rngs, init=zeros)
+        self.out = Linear(attention, dim, rngs=rngs)
+        self.prompt_q = Linear(dim, attention, rngs=rngs)
+        self.prompt_kv = Linear(config.text_dim, 2 * attention, rngs=rngs)
+        self.prompt_out = Linear(attention, dim, rngs=rngs, init=zeros)
         self.up = Linear(dim, hidden, rngs=rngs)
         self.down = Linear(hidden, dim, rngs=rngs)
 
@@ -184,6 +185,7 @@ class Block(nnx.Module):
         x = x + (1 + gate_a[:, :, None]) * attended
         x = x + self._cross_attention(rms_norm(x), prompt)
         hidden = jax.nn.gelu(self.up(modulate(rms_norm(x), shift_m, scale_m)))
+        hidden = checkpoint_name(hidden, "hidden")
         return x + (1 + gate_m[:, :, None]) * self.down(hidden), keys, values
 
     def _attention(self, x: jax.Array, context: Context) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -197,7 +199,8 @@ class Block(nnx.Module):
             seen_keys = jnp.concatenate([context.keys.astype(x.dtype), keys], axis=1)
             seen_values = jnp.concatenate([context.values.astype(x.dtype), values], axis=1)
         attended = attend(q, seen_keys, seen_values, context.ages, context.visible)
-        return self.out(attended.reshape(x.shape)), keys, values
+        attended = checkpoint_name(attended, "heads")
+        return self.out(attended.reshape(*x.shape[:-1], -1)), keys, values
 
     def _cross_attention(self, x: jax.Array, prompt: PromptAttention) -> jax.Array:
         q = rms_norm(self._split(self.prompt_q(x)))
@@ -207,4 +210,5 @@ class Block(nnx.Module):
         logits = jnp.where(prompt.mask[None, None, None, None, :], logits, -1e30)
         weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)
         mixed = jnp.einsum("btnhw,whd->btnhd", weights, prompt.values)
-        return self.prompt_out(mixed.reshape(x.shape))
+        mixed = checkpoint_name(mixed, "prompt_heads")
+        return self.prompt_out(mixed.reshape(*x.shape[:-1], -1))

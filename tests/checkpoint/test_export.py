@@ -42,6 +42,19 @@ def test_round_trip(folder: Path) -> None:
     assert "blocks.0.qkv.kernel" in abstract_params(MODEL)
 
 
+def test_format_1_tied_its_sizes(folder: Path) -> None:
+    def tie(description: dict) -> None:
+        sizes = ("head_dim", "mlp_hidden", "observed_channels", "fused_channels", "wide_channels")
+        for name in sizes:
+            del description["model"][name]
+        description["model"]["mlp_ratio"] = 2
+        description["format"] = 1
+
+    before = load_checkpoint(folder)
+    edit(folder, tie)
+    assert load_checkpoint(folder).config == before.config == MODEL
+
+
 def edit(folder: Path, change) -> None:
     description = json.loads((folder / CONFIG).read_text())
     change(description)
@@ -60,7 +73,7 @@ def edit(folder: Path, change) -> None:
         (lambda f: edit(f, lambda d: d.update(format=99)), "format 99"),
         (lambda f: edit(f, lambda d: d["model"].update(dim=64)), "do not fit their config"),
         (lambda f: edit(f, lambda d: d["model"].update(depth=2)), "do not fit their config"),
-        (lambda f: edit(f, lambda d: d["model"].update(dim=7)), "dim=7"),
+        (lambda f: edit(f, lambda d: d["model"].update(head_dim=7)), "head_dim=7"),
     ],
 )
 def test_damage_is_one_clear_line(folder: Path, damage, message: str) -> None:

@@ -91,8 +91,8 @@ def test_a_student_learns_from_a_larger_teacher(
 @pytest.mark.parametrize(
     ("objective", "changes", "message"),
     [
-        ("forcing", {}, "objective 'forcing' with a teacher; none is expected"),
-        ("trajectory", None, "objective 'trajectory' with no teacher; one is expected"),
+        ("trajectory", None, "objective 'trajectory' needs a teacher; one is expected"),
+        ("matching", None, "objective 'matching' needs a teacher; one is expected"),
         ("trajectory", {"height": 48}, "the teacher has height=48, its student 32"),
     ],
 )
