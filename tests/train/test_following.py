@@ -23,6 +23,7 @@ from lsdjax.model.config import ModelConfig
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train import loop
 from lsdjax.train.following import following_loss
+from lsdjax.train.lessons import Guides
 from lsdjax.train.objective import picture_objective
 from lsdjax.train.prune import calibration_recipe
 from lsdjax.train.state import check_teacher
@@ -72,11 +73,12 @@ def test_a_teacher_adds_its_distance_to_the_loss(child: ModuleType) -> None:
     windows = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3), dtype=np.uint8)
     source, tokens = PairedWindows(windows, windows), jnp.asarray(tokenize("negative"))
 
-    def loss(teacher: ModelConfig | None, guide: Any) -> float:
+    def loss(teacher: ModelConfig | None, taught: Any) -> float:
         objective = picture_objective(recipe, STAGE, single=False, teacher=teacher)
         options = {"xla_backend_optimization_level": 0}
         run = jax.jit(objective, compiler_options=options)
-        return float(run({"model": less}, jax.random.key(0), source, tokens, None, guide)[0])
+        guides = Guides(less, taught) if teacher else None
+        return float(run({"model": less}, jax.random.key(0), source, tokens, None, guides)[0])
 
     alone = loss(None, None)
     assert loss(smaller, less) == pytest.approx(alone, rel=1e-6)
