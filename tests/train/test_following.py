@@ -69,7 +69,8 @@ def test_a_teacher_adds_its_distance_to_the_loss(child: ModuleType) -> None:
     mask.wide[::2] = False
     mask.hidden[:, 5:] = False
     smaller, less = cut(params["model"], CONFIG.model, mask)
-    recipe = dataclasses.replace(calibration_recipe(smaller, groups=1, frames=2), balance_floor=0.0)
+    recipe = calibration_recipe(smaller, groups=1, frames=2)
+    recipe = dataclasses.replace(recipe, balance_floor=0.0, teacher_weight=100.0)
     windows = np.random.default_rng(0).integers(0, 256, (1, 3, 32, 32, 3), dtype=np.uint8)
     source, tokens = PairedWindows(windows, windows), jnp.asarray(tokenize("negative"))
 
@@ -82,7 +83,7 @@ def test_a_teacher_adds_its_distance_to_the_loss(child: ModuleType) -> None:
 
     alone = loss(None, None)
     assert loss(smaller, less) == pytest.approx(alone, rel=1e-6)
-    assert loss(CONFIG.model, params["model"]) > 1.01 * alone
+    assert loss(CONFIG.model, params["model"]) > 1.1 * alone
 
 
 def test_a_teacher_sees_what_its_student_sees() -> None:
@@ -118,7 +119,8 @@ def test_a_run_with_a_teacher_of_other_sizes(
     mesh = make_mesh("data=1", jax.devices()[:1])
     exported = loop.train(config, data, tmp_path, mesh=mesh, teacher=teacher)
     assert load_checkpoint(exported).config == CONFIG.model
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").open()]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
     assert len(losses) == 2 and np.isfinite(losses).all()
     with pytest.raises(UserError, match=r"another recipe \(teacher differs\)"):
         loop.train(config, data, tmp_path, mesh=mesh)
