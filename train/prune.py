@@ -1,6 +1,7 @@
 """A checkpoint cut down to a share of its measured step time."""
 
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -176,13 +177,20 @@ def prune(
     def step_ms(smaller: ModelConfig) -> float:
         return rest + table.parts_ms(smaller, full.steps)
 
+    @functools.cache
+    def joint_loss(*sizes: tuple[str, int]) -> float:
+        return evaluate(mask_of(config, curves, dict(sizes)))
+
+    def loss_of(sizes: Sizes) -> float:
+        return joint_loss(*sorted(sizes.items()))
+
     goal, tried = target, []
     for _ in range(ROUNDS):
-        sizes = search_sizes(config, curves, step_ms, goal * full_ms)
+        sizes = search_sizes(config, curves, step_ms, loss_of, goal * full_ms)
         mask = mask_of(config, curves, sizes)
         smaller = Checkpoint(*cut(params, config, mask), checkpoint.meta, checkpoint.path)
         before, after = compare_streams([full, stream(smaller)], frames=timed_frames)
-        tried.append(Candidate(sizes, before, after, evaluate(mask), smaller))
+        tried.append(Candidate(sizes, before, after, loss_of(sizes), smaller))
         progress(tried[-1].as_text())
         if target - SLACK <= tried[-1].share <= target:
             break

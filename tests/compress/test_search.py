@@ -25,6 +25,17 @@ def curves_of(**weights: float) -> Curves:
     return {group: curve(group) for group in SIZES}
 
 
+def added(curves: Curves):
+    """The loss of sizes whose cuts do not touch each other."""
+    return lambda sizes: sum(
+        curves[group][size].loss for group, size in sizes.items() if group in curves
+    )
+
+
+def search(curves: Curves, ms, target: float, loss_of=None) -> dict[str, int]:
+    return search_sizes(CONFIG, curves, ms, loss_of or added(curves), target)
+
+
 def step_ms(config: ModelConfig) -> float:
     """Convolutions cost what they multiply, and so do blocks; 2 ms are always there."""
     half = config.channels * config.observed_channels + config.fused_channels**2
@@ -36,7 +47,7 @@ def step_ms(config: ModelConfig) -> float:
 @pytest.mark.parametrize("share", [0.9, 0.75, 0.6, 0.4])
 def test_target_is_met_with_multiples(share: float) -> None:
     target = share * step_ms(CONFIG)
-    sizes = search_sizes(CONFIG, curves_of(), step_ms, target)
+    sizes = search(curves_of(), step_ms, target)
     assert set(sizes) == set(SIZES)
     assert 0.8 * target < step_ms(resized(CONFIG, sizes)) <= target
     for group, size in sizes.items():
@@ -46,7 +57,7 @@ def test_target_is_met_with_multiples(share: float) -> None:
 
 def test_what_is_free_goes_first_and_what_is_dear_stays() -> None:
     curves = curves_of(wide=0.0, fused=1e3, dim=1e3, blocks=1e3)
-    sizes = search_sizes(CONFIG, curves, step_ms, 0.8 * step_ms(CONFIG))
+    sizes = search(curves, step_ms, 0.8 * step_ms(CONFIG))
     assert sizes["wide"] == 8
     assert (sizes["fused"], sizes["dim"], sizes["blocks"]) == (32, 192, 3)
 
@@ -58,8 +69,25 @@ def test_cuts_that_a_later_one_makes_needless_are_given_back() -> None:
     def ms(config: ModelConfig) -> float:
         return 10.0 - (config.wide_channels == 56) - 6.0 * (config.depth == 1)
 
-    sizes = search_sizes(CONFIG, {"wide": small, "blocks": large}, ms, 4.0)
+    sizes = search({"wide": small, "blocks": large}, ms, 4.0)
     assert (sizes["wide"], sizes["blocks"]) == (64, 1)
+
+
+def test_cuts_that_are_harmless_only_alone_are_not_taken_together() -> None:
+    """Either of two paths can do the other's work; the curves do not know, the joint loss does."""
+    free = {"wide": 0.0, "fused": 0.0, "channels": 0.1, "observed": 5.0}
+    curves = curves_of(**free)
+
+    def together(sizes: dict[str, int]) -> float:
+        both = sizes["wide"] < 64 and sizes["fused"] < 32
+        return added(curves)(sizes) + 10.0 * both
+
+    def ms(config: ModelConfig) -> float:
+        return 1.0 + config.wide_channels / 16 + (config.fused_channels + config.channels) / 32
+
+    sizes = search(curves, ms, 3.3, together)  # of 7 ms, of which the wide ones can save 3.5
+    assert (sizes["wide"], sizes["fused"], sizes["channels"]) == (8, 32, 24)
+    assert search(curves, ms, 3.3)["fused"] < 32
 
 
 def test_a_size_that_is_no_faster_is_not_taken() -> None:
@@ -68,13 +96,13 @@ def test_a_size_that_is_no_faster_is_not_taken() -> None:
     def ms(config: ModelConfig) -> float:
         return 4.0 + (config.fused_channels > 16) + (config.wide_channels > 32)
 
-    sizes = search_sizes(CONFIG, curves_of(), ms, 5.0)
+    sizes = search(curves_of(), ms, 5.0)
     assert (sizes["fused"], sizes["wide"]) in {(16, 64), (32, 32)}
 
 
 def test_what_cannot_be_reached_is_told() -> None:
     with pytest.raises(UserError, match=r"no cut reaches 1\.00 ms a step; the least is 2\.\d"):
-        search_sizes(CONFIG, curves_of(), step_ms, 1.0)
+        search(curves_of(), step_ms, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_what_is_timed_too_slow_is_searched_again_and_then_refused(
     monkeypatch.setattr(pruning, "make_evaluate", lambda *_: lambda mask: 1.0)
     monkeypatch.setattr(pruning, "_curves", lambda *_: {})
 
-    def search(config: ModelConfig, curves: Any, step_ms: Any, goal: float) -> dict[str, int]:
+    def search(config: ModelConfig, curves: Any, step_ms: Any, loss_of: Any, goal: float):
         assert step_ms(config) == pytest.approx(50.0)
         goals.append(goal)
         return {"hidden": 48}
