@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import attention
+from lsdjax.pallas import attention, projections
+from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
-from lsdjax.pallas.reference import Ring
+from lsdjax.pallas.projections import Stream
+from lsdjax.pallas.reference import HeadNorm, Linear, Modulation, Ring
 from lsdjax.pallas.specs import SHAPES, BlockShape
 
 Case = tuple[Callable[..., Any], tuple, tuple[int, ...]]
 HOW = Launch(dependent=True)
-BF16 = jnp.bfloat16
+BF16, F32 = jnp.bfloat16, jnp.float32
 
 
 def up_to(number: int, multiple: int) -> int:
@@ -43,7 +45,67 @@ def ring_attention(shape: BlockShape) -> Case:
     )
 
 
-CASES: dict[str, Callable[[], Case]] = {}
-for _name in ("student-294m", "wan-1.3b-w9"):
-    _shape, _key = SHAPES[_name], _name.split("-")[0]
-    CASES[f"attention_{_key}"] = functools.partial(ring_attention, _shape)
+def stream(shape: BlockShape) -> Stream:
+    n = up_to(shape.tokens, 128)
+    return Stream(array(n, shape.dim), array(16, 2, n, dtype=F32))
+
+
+def vectors(*sizes: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+    return tuple(array(size, dtype=F32) for size in sizes)
+
+
+def weights(inputs: int, outputs: int) -> Linear:
+    return Linear(array(inputs, outputs), *vectors(outputs))
+
+
+def project_heads(shape: BlockShape, tiles: GemmTiles) -> Case:
+    n, d, dim = up_to(shape.tokens, 128), shape.head_dim, shape.dim
+    store = array(shape.slots, up_to(n, 128), shape.heads, d)
+    return (
+        lambda *args: projections.project_heads(
+            *args, rotary=shape.rotary, norm=shape.norm, tiles=tiles, how=HOW
+        ),
+        (
+            stream(shape),
+            Modulation(*vectors(dim, dim)),
+            weights(dim, 3 * dim),
+            HeadNorm(*vectors(d, d)),
+            (array(n, d, dtype=F32),) * 2,
+            Ring(store, store),
+            array(dtype=jnp.int32),
+        ),
+        (5,),
+    )
+
+
+def project_residual(shape: BlockShape, inputs: int, tiles: GemmTiles) -> Case:
+    n, dim = up_to(shape.tokens, 128), shape.dim
+    offset = shape.gate_offset
+    return (
+        lambda *args: projections.project_residual(
+            *args, gate_offset=offset, tiles=tiles, how=HOW
+        ),
+        (array(n, dim), array(n, inputs), weights(inputs, dim), *vectors(dim)),
+        (),
+    )
+
+
+def project_gelu(shape: BlockShape, tiles: GemmTiles) -> Case:
+    return (
+        lambda *args: projections.project_gelu(*args, norm=shape.norm, tiles=tiles, how=HOW),
+        (stream(shape), Modulation(*vectors(shape.dim, shape.dim)), weights(shape.dim, shape.hidden)),
+        (),
+    )
+
+
+STUDENT, WAN = SHAPES["student-294m"], SHAPES["wan-1.3b-w9"]
+CASES: dict[str, Callable[[], Case]] = {
+    "attention_student": lambda: ring_attention(STUDENT),
+    "attention_wan": lambda: ring_attention(WAN),
+    "heads_student": lambda: project_heads(STUDENT, GemmTiles(192)),
+    "out_student": lambda: project_residual(STUDENT, STUDENT.dim, GemmTiles(64, stages=6)),
+    "up_student": lambda: project_gelu(STUDENT, GemmTiles(256, stages=3)),
+    "down_student": lambda: project_residual(STUDENT, STUDENT.hidden, GemmTiles(64, stages=6)),
+    "up_wan": lambda: project_gelu(WAN, GemmTiles(256, stages=3)),
+    "down_wan": lambda: project_residual(WAN, WAN.hidden, GemmTiles(128, stages=4)),
+}
