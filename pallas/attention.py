@@ -9,8 +9,8 @@ products are the same, and a slot has many keys for each query of the block.
 """
 
 import dataclasses
-import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from lsdjax.pallas import mosaic
-from lsdjax.pallas.mosaic import COMPUTE, ROWS, Launch
+from lsdjax.pallas.mosaic import COMPUTE, ROWS, Launch, Roles
 from lsdjax.pallas.reference import Ring
 from lsdjax.pallas.rotary import Rotary
 
@@ -94,11 +94,13 @@ def attention_block(
     d: int,
     tiles: AttentionTiles,
     how: Launch,
-) -> None:
-    """What one block does: 128 queries from `row` * 128 on, of one head.
+    ready: Callable[[], None],
+) -> Roles:
+    """What the two roles of a block do for 128 queries from `row` * 128 on, of one head.
 
     refs: queries (n, heads * d); keys, values (slots, m, heads * d); order (slots,), the visible
     slots first; count (1,), how many they are; cos, sin (slots, d); swap (d, d); out like queries.
+    ready: waits until they are there.
     """
     q, keys, values, order, count, cos, sin, swap, out = refs
     lanes = pl.ds(head * d, d)
@@ -110,6 +112,7 @@ def attention_block(
             plgpu.barrier_arrive(s["key_empty"].at[stage])
             if how.defect != "early reuse":
                 plgpu.barrier_arrive(s["value_empty"].at[stage])
+        ready()
         plgpu.copy_gmem_to_smem(q.at[rows, lanes], query, s["loaded"].at[wg])
         plgpu.barrier_wait(s["loaded"].at[wg])
         plgpu.barrier_wait(s["swap_loaded"])
@@ -166,6 +169,7 @@ def attention_block(
         plgpu.wait_smem_to_gmem(0)
 
     def load() -> None:
+        ready()
         plgpu.copy_gmem_to_smem(swap, s["swap"], s["swap_loaded"])
 
         def fetch(slot: jax.Array, step: jax.Array, start: Any, width: int) -> None:
@@ -193,7 +197,7 @@ def attention_block(
                 if not (how.defect == "early reuse" and kind == "value"):
                     plgpu.barrier_wait(s[f"{kind}_empty"].at[stage])
 
-    mosaic.by_role(compute, load, how)
+    return Roles(compute, load)
 
 
 def ring_attention(
@@ -220,8 +224,7 @@ def ring_attention(
     swap = jnp.asarray(rotary.swap(), q.dtype)
 
     def body(*refs: Any, **smem: Any) -> None:
-        mosaic.wait_for_previous(how)
-        attention_block(
+        roles = attention_block(
             jax.lax.axis_index("rows"),
             jax.lax.axis_index("heads"),
             refs,
@@ -229,7 +232,9 @@ def ring_attention(
             d=d,
             tiles=tiles,
             how=how,
+            ready=lambda: mosaic.wait_for_previous(how),
         )
+        mosaic.by_role(roles, how)
         mosaic.release_next(how)
 
     kernel = mosaic.launch(

@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from lsdjax.pallas import mosaic
-from lsdjax.pallas.mosaic import COMPUTE, ROWS, Launch
+from lsdjax.pallas.mosaic import COMPUTE, ROWS, Launch, Roles
 from lsdjax.pallas.reference import EPS
 
 BLOCK_ROWS = COMPUTE * ROWS
@@ -78,10 +78,11 @@ def gemm_block(
     epilogue: Epilogue,
     tiles: GemmTiles,
     how: Launch,
-) -> tuple[Callable[[jax.Array], None], Callable[[], None]]:
+    ready: Callable[[], None],
+) -> Roles:
     """What the two roles of a block do for its tile (`row`, `column`) of left (n, k) @ right (k, N).
 
-    `right` may be loaded before the kernel ahead has finished, `left` not.
+    ready: waits until everything but `right` is there; weights are loaded ahead of it.
     """
     steps = left.shape[1] // tiles.depth
     ahead = min(tiles.stages, steps)
@@ -90,7 +91,7 @@ def gemm_block(
         start = row * BLOCK_ROWS + wg * ROWS
         for stage in range(tiles.stages):
             plgpu.barrier_arrive(s["empty"].at[stage])
-        mosaic.wait_for_previous(how)
+        ready()
         epilogue.begin(wg, start, column * tiles.columns)
         statistics = _statistics(prologue, start, left.shape[1]) if prologue else None
 
@@ -113,7 +114,6 @@ def gemm_block(
 
             plgpu.wgmma_wait(0)
             plgpu.barrier_arrive(s["empty"].at[(steps - 1) % tiles.stages])
-            mosaic.release_next(how)
             epilogue.finish(wg, start, column * tiles.columns, acc[...])
 
         pl.run_scoped(scope, plgpu.ACC((ROWS, tiles.columns), jnp.float32))
@@ -138,7 +138,7 @@ def gemm_block(
         def _first_right(step: jax.Array) -> None:
             fetch_right(step)
 
-        mosaic.wait_for_previous(how)
+        ready()
 
         @pl.loop(0, ahead)
         def _first_left(step: jax.Array) -> None:
@@ -152,7 +152,7 @@ def gemm_block(
         for stage in range(tiles.stages):
             plgpu.barrier_wait(s["empty"].at[stage])
 
-    return compute, load
+    return Roles(compute, load)
 
 
 def _statistics(prologue: Prologue, start: jax.Array, dim: int) -> tuple[jax.Array, jax.Array]:

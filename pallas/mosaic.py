@@ -6,14 +6,15 @@ launch, semaphores across the grid) is replaced in this file and nowhere else.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import llvm
 
 from lsdjax.pallas.compat import gpu_kernel
 
@@ -52,6 +53,13 @@ class Launch:
     defect: str | None = None
 
 
+class Roles(NamedTuple):
+    """What the warpgroups of a block do: `compute(wg)` the first ones, `load()` the last."""
+
+    compute: Callable[[jax.Array], None]
+    load: Callable[[], None]
+
+
 def tile(shape: Sequence[int], dtype: Any) -> Any:
     """SMEM for tiles that wgmma and the copy engine share: (8, 128 bytes) swizzled by 128 bytes."""
     bits = jnp.dtype(dtype).itemsize * 8
@@ -72,11 +80,18 @@ def launch(
     grid: tuple[int, ...],
     names: tuple[str, ...],
     name: str,
+    together: bool = False,
 ) -> Callable[..., Any]:
-    """The kernel `body(*inputs, *outputs, **scratch)` on a grid of blocks of three warpgroups."""
+    """The kernel `body(*inputs, *outputs, **scratch)` on a grid of blocks of three warpgroups.
+
+    together: the blocks meet at a `GridBarrier`.
+    """
     settings: dict[str, Any] = {"grid": grid, "grid_names": names}
     if how.interpret:
         settings["interpret"] = plgpu.InterpretGPUParams(detect_races=True)
+        if together:
+            settings |= {"grid": (1,), "grid_names": ("once",)}
+            settings |= {"cluster": grid, "cluster_names": names}
     return gpu_kernel(
         body,
         outputs,
@@ -92,23 +107,69 @@ def launch(
     )
 
 
-def by_role(
-    compute: Callable[[jax.Array], None], load: Callable[[], None], how: Launch, registers: int = 232
-) -> None:
-    """Run `compute(wg)` in the first warpgroups and `load()` in the last, registers to match."""
+def by_role(roles: Roles, how: Launch, registers: int = 232) -> None:
+    """Run what the first warpgroups compute and what the last one loads, registers to match."""
     wg = jax.lax.axis_index("wg")
 
     @pl.when(wg < COMPUTE)
     def _compute() -> None:
         if not how.interpret:
             plgpu.set_max_registers(registers, action="increase")
-        compute(wg)
+        roles.compute(wg)
 
     @pl.when(wg == COMPUTE)
     def _load() -> None:
         if not how.interpret:
             plgpu.set_max_registers(40, action="decrease")
-        load()
+        roles.load()
+
+
+class GridBarrier:
+    """Lets all blocks of the grid, which all have to be resident, pass one point after another.
+
+    On the device a counter in memory; on the CPU the grid is one cluster, with its barriers.
+    """
+
+    def __init__(self, blocks: int, how: Launch, cluster: Any = None) -> None:
+        self.blocks, self.how, self.cluster = blocks, how, cluster
+        if not how.interpret:
+            self.counter = pl.get_global(plgpu.SemaphoreType.REGULAR)
+
+    @staticmethod
+    def scratch(points: int, axis: str, how: Launch) -> dict[str, Any]:
+        barrier = plgpu.ClusterBarrier(
+            collective_axes=(axis,), num_barriers=points, num_arrivals=COMPUTE
+        )
+        return {"cluster": barrier} if how.interpret else {}
+
+    def arrive(self, point: int) -> None:
+        """A compute warpgroup's stores before the point are complete and visible to all blocks."""
+        plgpu.commit_smem()  # its SMEM is about to be something else
+        if self.how.interpret:
+            plgpu.barrier_arrive(self.cluster.at[point])
+        else:
+            fence_device_memory()
+            plgpu.semaphore_signal(self.counter, 1, memory_scope="gpu")
+
+    def wait(self, point: int) -> None:
+        """Any warpgroup: until all compute warpgroups of all blocks have arrived."""
+        if self.how.interpret:
+            plgpu.barrier_wait(self.cluster.at[point])
+        else:
+            arrivals = COMPUTE * self.blocks * (point + 1)
+            plgpu.semaphore_wait(self.counter, arrivals, decrement=False, memory_scope="gpu")
+            fence_device_memory()
+
+
+def fence_device_memory() -> None:
+    """Order device memory between ordinary accesses and the copy engine's, in both directions."""
+
+    @plgpu.inline_mgpu()
+    def fence(_context: Any) -> None:
+        void = ir.Type.parse("!llvm.void")
+        llvm.inline_asm(void, [], "fence.proxy.async.global;", "", has_side_effects=True)
+
+    fence()
 
 
 def product(a: Any, b: Any, shape: tuple[int, int], how: Launch) -> jax.Array:
@@ -161,7 +222,3 @@ def release_next(how: Launch) -> None:
     """Under dependent launch, let the next kernel start its blocks."""
     if how.dependent and not how.interpret:
         plgpu.griddepcontrol_launch_dependents()
-
-
-run_shared = functools.partial(pl.run_scoped, collective_axes="wg")
-"""Allocations that the warpgroups of a block share."""

@@ -159,6 +159,10 @@ def _run(
     how: Launch,
 ) -> None:
     row, column = jax.lax.axis_index("rows"), jax.lax.axis_index("columns")
-    mosaic.by_role(
-        *gemm_block(row, column, left, right, s, prologue, epilogue, tiles, how), how
-    )
+
+    def ready() -> None:
+        mosaic.wait_for_previous(how)
+
+    block = gemm_block(row, column, left, right, s, prologue, epilogue, tiles, how, ready)
+    mosaic.by_role(block, how)
+    mosaic.release_next(how)

@@ -153,3 +153,57 @@ def project_gelu(
 ) -> jax.Array:
     """gelu(norm_modulate(x) @ kernel + bias), tanh approximation (Hendrycks & Gimpel 2016)."""
     return jax.nn.gelu(linear(norm_modulate(x, modulation, norm), weights)).astype(x.dtype)
+
+
+class BlockWeights(NamedTuple):
+    """Of one block, without its cross-attention."""
+
+    qkv: Linear
+    scales: HeadNorm
+    out: Linear
+    up: Linear
+    down: Linear
+
+
+class BlockModulation(NamedTuple):
+    """What the condition makes of one block: gates are (dim,) float32."""
+
+    attention: Modulation
+    attention_gate: jax.Array
+    mlp: Modulation
+    mlp_gate: jax.Array
+
+
+class Seen(NamedTuple):
+    """What a frame sees of the ring: `slot` () is its own; ages and visible (slots,)."""
+
+    slot: jax.Array
+    ages: jax.Array
+    visible: jax.Array
+
+
+def block(
+    x: jax.Array,
+    weights: BlockWeights,
+    modulation: BlockModulation,
+    space: tuple[jax.Array, jax.Array],
+    ring: Ring,
+    seen: Seen,
+    *,
+    rotary: Rotary,
+    norm: str,
+    qk_norm: str,
+    gate_offset: float,
+    length: int,
+) -> tuple[jax.Array, Ring]:
+    """A DiT block on x (n, dim): attention over the ring and feed-forward, each gated."""
+    q, ring = project_heads(
+        x, modulation.attention, weights.qkv, weights.scales, space, ring, seen.slot,
+        rotary=rotary, norm=norm, qk_norm=qk_norm,
+    )  # fmt: skip
+    attended = ring_attention(q, ring, seen.ages, seen.visible, rotary=rotary, length=length)
+    gate, flat = modulation.attention_gate, attended.reshape(x.shape)
+    x = project_residual(x, flat, weights.out, gate, gate_offset=gate_offset)
+    hidden = project_gelu(x, modulation.mlp, weights.up, norm=norm)
+    gate = modulation.mlp_gate
+    return project_residual(x, hidden, weights.down, gate, gate_offset=gate_offset), ring
