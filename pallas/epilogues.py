@@ -4,7 +4,7 @@ Each is bound to its arrays in device memory and to its part of the block's SMEM
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,23 +100,41 @@ class Residual:
         plgpu.wait_smem_to_gmem(0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Heads:
-    """Bias, RMS norm over a head, learned scale and rotation in space; then to where each belongs.
+class Space(NamedTuple):
+    """Cosine and sine (n, d) float32 of the tokens' positions, and the swap (d, d)."""
 
-    The product's columns are `heads` heads of queries, and where `ring` is given as many of keys
-    and of values. Values are only biased. Arrays: bias (N,), scales (2, d), cos and sin (n, d), all
-    float32; swap (d, d); out (n, heads * d); ring: keys and values (slots, m, heads * d); slot (1,).
-    """
-
-    bias: Any
-    scales: Any
     cos: Any
     sin: Any
     swap: Any
+
+
+class Slot(NamedTuple):
+    """Where keys and values go: two (slots, m, heads * d), and the number (1,) of the slot."""
+
+    keys: Any
+    values: Any
+    number: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """Bias, RMS norm, learned scale and rotation in space; then each head to where it belongs.
+
+    The product's columns are heads of queries, and where `slot` is given as many of keys and of
+    values. Values are only biased. Arrays: bias (N,) float32; out (n, heads * d).
+
+    scales: of queries and, with a slot, of keys, (d,) float32; (heads * d,) where `squares` is.
+    space: None where nothing turns.
+    squares: None for norms over a head. Otherwise (heads of queries and keys, n) float32, each
+        one's sums of squares, for a norm over all heads; who reads the heads divides.
+    """
+
+    bias: Any
+    scales: tuple[Any, ...]
+    space: Space | None
     out: Any
-    ring: tuple[Any, Any, Any] | None
-    heads: int
+    slot: Slot | None
+    squares: Any
     s: dict[str, Any]
     how: Launch
 
@@ -125,67 +143,91 @@ class Heads:
         return {
             "leaving": mosaic.tile((COMPUTE, ROWS, d), dtype),
             "turner": mosaic.tile((d, d), dtype),
-            "swap_loaded": plgpu.Barrier(num_arrivals=COMPUTE),
+            "turner_loaded": plgpu.Barrier(num_arrivals=COMPUTE),
+            "sums": plgpu.SMEM((COMPUTE, ROWS), jnp.float32),
         }
 
     def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
         del row, column
-        half = self.swap.shape[0] // COMPUTE  # each warpgroup brings its share
-        part = pl.ds(wg * half, half)
-        plgpu.copy_gmem_to_smem(
-            self.swap.at[part], self.s["turner"].at[part], self.s["swap_loaded"]
-        )
+        if self.space is not None:
+            half = self.space.swap.shape[0] // COMPUTE  # each warpgroup brings its share
+            part = pl.ds(wg * half, half)
+            target = self.s["turner"].at[part]
+            plgpu.copy_gmem_to_smem(self.space.swap.at[part], target, self.s["turner_loaded"])
 
     def finish(self, wg: jax.Array, row: jax.Array, column: jax.Array, acc: jax.Array) -> None:
-        d = self.swap.shape[0]
         leaving, rows = self.s["leaving"].at[wg], pl.ds(row, ROWS)
-        plgpu.barrier_wait(self.s["swap_loaded"])
+        d = leaving.shape[1]
+        heads = self.out.shape[1] // d
+        if self.space is not None:
+            plgpu.barrier_wait(self.s["turner_loaded"])
         for index in range(acc.shape[1] // d):
             first = column + index * d
             value = acc[:, index * d : (index + 1) * d]
             value = value + mosaic.over_rows(mosaic.columns(self.bias, first, d), ROWS)
             number = jax.lax.div(first, jnp.int32(d))
-            kind = jax.lax.div(number, jnp.int32(self.heads))
-            lanes = pl.ds(jax.lax.rem(number, jnp.int32(self.heads)) * d, d)
+            kind = jax.lax.div(number, jnp.int32(heads))
+            head = jax.lax.rem(number, jnp.int32(heads))
             plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
-            @pl.when(kind == 2)
-            def _value(value: jax.Array = value) -> None:
-                leaving[...] = value.astype(leaving.dtype)
+            @pl.when(kind < len(self.scales))
+            def _turn(value: Any = value, kind: Any = kind, head: Any = head) -> None:
+                self._scale_and_turn(value, kind, head, rows, wg)
 
-            @pl.when(kind < 2)
-            def _turn(value: jax.Array = value, kind: jax.Array = kind) -> None:
-                self._normalise_and_turn(value, kind, rows, leaving)
+            if self.slot is not None:
+
+                @pl.when(kind == 2)
+                def _value(value: Any = value) -> None:
+                    leaving[...] = value.astype(leaving.dtype)
 
             mosaic.commit(self.how, "leaving")
+            self._send(leaving, rows, pl.ds(head * d, d), kind)
+            if self.squares is not None:
 
-            @pl.when(kind == 0)
-            def _query(lanes: Any = lanes) -> None:
-                plgpu.copy_smem_to_gmem(leaving, self.out.at[rows, lanes])
-
-            if self.ring is not None:
-                keys, values, slot = self.ring
-                for store, which in ((keys, 1), (values, 2)):
-
-                    @pl.when(kind == which)
-                    def _write(store: Any = store, slot: Any = slot, lanes: Any = lanes) -> None:
-                        plgpu.copy_smem_to_gmem(leaving, store.at[slot[0], rows, lanes])
+                @pl.when(kind < len(self.scales))
+                def _sums(number: Any = number) -> None:
+                    plgpu.copy_smem_to_gmem(self.s["sums"].at[wg], self.squares.at[number, rows])
 
         plgpu.wait_smem_to_gmem(0)
 
-    def _normalise_and_turn(
-        self, value: jax.Array, kind: jax.Array, rows: Any, leaving: Any
+    def _send(self, leaving: Any, rows: Any, lanes: Any, kind: jax.Array) -> None:
+        @pl.when(kind == 0)
+        def _query() -> None:
+            plgpu.copy_smem_to_gmem(leaving, self.out.at[rows, lanes])
+
+        if self.slot is None:
+            return
+        for which, store in ((1, self.slot.keys), (2, self.slot.values)):
+            target = store.at[self.slot.number[0], rows, lanes]
+            pl.when(kind == which)(
+                lambda target=target: plgpu.copy_smem_to_gmem(leaving, target)
+            )
+
+    def _scale_and_turn(
+        self, value: jax.Array, kind: jax.Array, head: jax.Array, rows: Any, wg: jax.Array
     ) -> None:
-        d = value.shape[1]
-        square = (value * value).sum(axis=1) * (1.0 / d)
-        value = value * mosaic.over_columns(jax.lax.rsqrt(square + EPS), d)
-        scale = mosaic.columns(self.scales.at[kind], 0, d)
+        leaving = self.s["leaving"].at[wg]
+        d = leaving.shape[1]
+        scale, *more = (
+            mosaic.columns(scale, 0 if self.squares is None else head * d, d)
+            for scale in self.scales
+        )
+        for other in more:
+            scale = jnp.where(kind == 0, scale, other)
+        square = (value * value).sum(axis=1)
+        if self.squares is not None:
+            self.s["sums"][wg] = square
+        else:
+            inverse = jax.lax.rsqrt(square * (1.0 / d) + EPS)
+            value = value * mosaic.over_columns(inverse, d)
         value = value * mosaic.over_rows(scale, ROWS)
         leaving[...] = value.astype(leaving.dtype)
+        if self.space is None:
+            return
         mosaic.commit(self.how, "turned")
-        swapped = mosaic.product(leaving, self.s["turner"], (ROWS, d), self.how)
+        swapped = mosaic.product(leaving, self.s["turner"], (ROWS, d))
         cos, sin = (
             plgpu.load(table.at[rows], layout=plgpu.Layout.WGMMA, optimized=False)
-            for table in (self.cos, self.sin)
+            for table in (self.space.cos, self.space.sin)
         )
         leaving[...] = (value * cos + swapped * sin).astype(leaving.dtype)

@@ -159,15 +159,10 @@ def _statistics(prologue: Prologue, start: jax.Array, dim: int) -> tuple[jax.Arr
     """Mean (0 for "rms") and 1 / deviation of this warpgroup's rows, from the moments."""
 
     def total(which: int) -> jax.Array:
-        parts = (
-            plgpu.load(
-                prologue.moments.at[part, which, pl.ds(start, ROWS)],
-                layout=mosaic.ROW,
-                optimized=False,
-            )
-            for part in range(prologue.moments.shape[0])
+        rows = pl.ds(start, ROWS)
+        return mosaic.sum_over_parts(
+            lambda part: prologue.moments.at[part, which, rows], prologue.moments.shape[0]
         )
-        return sum(parts, start=plgpu.layout_cast(jnp.zeros((ROWS,), jnp.float32), mosaic.ROW))
 
     square = total(1) * (1.0 / dim)
     mean = total(0) * (1.0 / dim) if prologue.norm == "layer" else jnp.zeros_like(square)

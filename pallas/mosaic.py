@@ -172,9 +172,8 @@ def fence_device_memory() -> None:
     fence()
 
 
-def product(a: Any, b: Any, shape: tuple[int, int], how: Launch) -> jax.Array:
+def product(a: Any, b: Any, shape: tuple[int, int]) -> jax.Array:
     """a @ b of two SMEM tiles, into registers."""
-    del how
 
     def scope(acc: Any) -> jax.Array:
         plgpu.wgmma(acc, a, b)
@@ -194,6 +193,14 @@ def accumulate(acc: jax.Array, a: jax.Array, b: Any, how: Launch) -> jax.Array:
 def columns(vector: Any, start: Any, width: int) -> jax.Array:
     """`width` entries of a vector in device memory, one a column of a tile."""
     return plgpu.load(vector.at[pl.ds(start, width)], layout=COLUMN, optimized=False)
+
+
+def sum_over_parts(part: Callable[[int], Any], parts: int) -> jax.Array:
+    """Sum of `part(0)`, `part(1)`, ..., each 64 entries in device memory, one a row of a tile."""
+    total = plgpu.layout_cast(jnp.zeros((ROWS,), jnp.float32), ROW)
+    for number in range(parts):
+        total = total + plgpu.load(part(number), layout=ROW, optimized=False)
+    return total
 
 
 def over_rows(vector: jax.Array, rows: int) -> jax.Array:

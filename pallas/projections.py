@@ -4,16 +4,17 @@ The residual stream comes as `Stream`, with the moments of its rows; `Stream.of`
 first block, afterwards `project_residual` hands them on.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from lsdjax.pallas import mosaic
-from lsdjax.pallas.epilogues import Gelu, Heads, Residual
+from lsdjax.pallas.epilogues import Gelu, Heads, Residual, Slot, Space
 from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue, gemm_block, scratch
 from lsdjax.pallas.mosaic import Launch
-from lsdjax.pallas.reference import HeadNorm, Linear, Modulation, Ring
+from lsdjax.pallas.reference import EPS, HeadNorm, Linear, Modulation, Ring
 from lsdjax.pallas.rotary import Rotary
 
 
@@ -32,15 +33,15 @@ class Stream(NamedTuple):
         return cls(x, jnp.stack([wide.sum(axis=-1), (wide**2).sum(axis=-1)])[None])
 
 
-def check(n: int, k: int, columns: int, tiles: GemmTiles, dtype: Any) -> None:
+def check(n: int, k: int, columns: int, tiles: GemmTiles, *arrays: jax.Array) -> None:
     """Raises NotImplementedError where a product (n, k) @ (k, columns) does not fit the tiles."""
     if n % BLOCK_ROWS or k % tiles.depth or columns % tiles.columns:
         raise NotImplementedError(
             f"product of {n} x {k} and {k} x {columns}; multiples of {BLOCK_ROWS}, {tiles.depth} "
             f"and {tiles.columns} are expected"
         )
-    if dtype != jnp.bfloat16:
-        raise NotImplementedError(f"operands of {dtype}; bfloat16 is expected")
+    if types := {str(array.dtype) for array in arrays} - {"bfloat16"}:
+        raise NotImplementedError(f"operands of {', '.join(types)}; bfloat16 is expected")
 
 
 def project_heads(
@@ -55,35 +56,87 @@ def project_heads(
     rotary: Rotary,
     norm: str,
     tiles: GemmTiles,
+    qk_norm: str = "head",
     how: Launch = Launch(),  # noqa: B008
-) -> tuple[jax.Array, Ring]:
-    """See `reference.project_heads`; norms over a head only; `space` has n rows."""
+) -> tuple[jax.Array, Ring, jax.Array | None]:
+    """See `reference.project_heads`; `space` has as many rows as the stream.
+
+    With norms over all heads, queries and keys are not divided yet, and the third result holds
+    their sums of squares (2 * heads, n).
+    """
     (n, dim), (slots, m, heads, d) = stream.x.shape, ring.keys.shape
-    check(n, dim, 3 * dim, tiles, stream.x.dtype)
     if tiles.columns % d or m < n:
         raise NotImplementedError(f"heads of {d} in tiles of {tiles.columns}, slots of {m} for {n}")
     keys, values = (jax.new_ref(store.reshape(slots, m, dim)) for store in ring)
+    outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]
+    if qk_norm == "full":
+        outputs.append(jax.ShapeDtypeStruct((2 * heads, n), jnp.float32))
 
-    def body(x, moments, shift, scale, kernel, bias, norms, cos, sin, swap, at, k, v, out, **s):
-        prologue = Prologue(moments, shift, scale, norm)
-        epilogue = Heads(bias, norms, cos, sin, swap, out, (k, v, at), heads, s, how)
-        _run(x, kernel, s, prologue, epilogue, tiles, how)
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        bias, q_scale, k_scale, cos, sin, swap, number, keys, values = refs
+        out, squares = (*outs, None)[:2]
+        space, slot = Space(cos, sin, swap), Slot(keys, values, number)
+        return Heads(bias, (q_scale, k_scale), space, out, slot, squares, s, how)
 
-    kernel = mosaic.launch(
-        body,
-        [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)],
-        scratch(tiles, stream.x.dtype) | Heads.scratch(d, stream.x.dtype),
-        how,
-        grid=(n // BLOCK_ROWS, 3 * dim // tiles.columns),
-        names=("rows", "columns"),
-        name="project_heads",
-    )
     swap = jnp.asarray(rotary.swap(), stream.x.dtype)
-    (query,) = kernel(
-        *stream, *modulation, *weights, jnp.stack(scales), *space, swap, slot[None], keys, values
+    query, *squares = _product(
+        "project_heads",
+        stream,
+        (modulation, norm),
+        weights.kernel,
+        (weights.bias, *scales, *space, swap, slot[None], keys, values),
+        outputs,
+        Heads.scratch(d, stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
     )
     ring = Ring(*(jax.freeze(ref).reshape(slots, m, heads, d) for ref in (keys, values)))
-    return query.reshape(n, heads, d), ring
+    return query.reshape(n, heads, d), ring, (*squares, None)[0]
+
+
+def key_factors(squares: jax.Array, dim: int) -> jax.Array:
+    """1 / RMS over all heads of each key (n,), from what `project_heads` says of queries and keys."""
+    heads = len(squares) // 2
+    return jax.lax.rsqrt(squares[heads:].sum(axis=0) / dim + EPS)
+
+
+def project_query(
+    stream: Stream,
+    modulation: Modulation,
+    weights: Linear,
+    scale: jax.Array,
+    *,
+    heads: int,
+    norm: str,
+    tiles: GemmTiles,
+    qk_norm: str = "head",
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[jax.Array, jax.Array | None]:
+    """See `reference.project_query`; with norms over all heads as `project_heads`."""
+    n, dim = stream.x.shape
+    d = dim // heads
+    outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]
+    if qk_norm == "full":
+        outputs.append(jax.ShapeDtypeStruct((heads, n), jnp.float32))
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        out, squares = (*outs, None)[:2]
+        return Heads(refs[0], (refs[1],), None, out, None, squares, s, how)
+
+    query, *squares = _product(
+        "project_query",
+        stream,
+        (modulation, norm),
+        weights.kernel,
+        (weights.bias, scale),
+        outputs,
+        Heads.scratch(d, stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    return query.reshape(n, heads, d), (*squares, None)[0]
 
 
 def project_residual(
@@ -97,27 +150,23 @@ def project_residual(
     how: Launch = Launch(),  # noqa: B008
 ) -> Stream:
     """See `reference.project_residual`; the result comes with its moments."""
-    (n, dim), k = x.shape, y.shape[1]
-    check(n, k, dim, tiles, x.dtype)
-    parts = dim // tiles.columns
+    n, dim = x.shape
+    outputs = [
+        jax.ShapeDtypeStruct((n, dim), x.dtype),
+        jax.ShapeDtypeStruct((dim // tiles.columns, 2, n), jnp.float32),
+    ]
 
-    def body(x, y, kernel, bias, gate, out, moments, **s):
-        epilogue = Residual(x, bias, gate, out, moments, s, gate_offset, how)
-        _run(y, kernel, s, None, epilogue, tiles, how)
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        return Residual(*refs, *outs, s, gate_offset, how)
 
-    kernel = mosaic.launch(
-        body,
-        [
-            jax.ShapeDtypeStruct((n, dim), x.dtype),
-            jax.ShapeDtypeStruct((parts, 2, n), jnp.float32),
-        ],
-        scratch(tiles, x.dtype) | Residual.scratch(tiles.columns, x.dtype),
-        how,
-        grid=(n // BLOCK_ROWS, parts),
-        names=("rows", "columns"),
-        name="project_residual",
+    scratch = Residual.scratch(tiles.columns, x.dtype)
+    arrays = (x, weights.bias, gate)
+    return Stream(
+        *_product(
+            "project_residual", y, None, weights.kernel, arrays, outputs, scratch, epilogue,
+            tiles, how,
+        )  # fmt: skip
     )
-    return Stream(*kernel(x, y, *weights, gate))
 
 
 def project_gelu(
@@ -130,39 +179,69 @@ def project_gelu(
     how: Launch = Launch(),  # noqa: B008
 ) -> jax.Array:
     """See `reference.project_gelu`."""
-    (n, dim), hidden = stream.x.shape, weights.kernel.shape[1]
-    check(n, dim, hidden, tiles, stream.x.dtype)
+    outputs = [
+        jax.ShapeDtypeStruct((len(stream.x), weights.kernel.shape[1]), stream.x.dtype),
+    ]
 
-    def body(x, moments, shift, scale, kernel, bias, out, **s):
-        prologue = Prologue(moments, shift, scale, norm)
-        _run(x, kernel, s, prologue, Gelu(bias, out, s, how), tiles, how)
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        return Gelu(*refs, *outs, s, how)
+
+    (out,) = _product(
+        "project_gelu",
+        stream,
+        (modulation, norm),
+        weights.kernel,
+        (weights.bias,),
+        outputs,
+        Gelu.scratch(stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    return out
+
+
+def _product(
+    name: str,
+    left: Stream | jax.Array,
+    modulated: tuple[Modulation, str] | None,
+    right: jax.Array,
+    arrays: Sequence[Any],
+    outputs: Sequence[jax.ShapeDtypeStruct],
+    more: dict[str, Any],
+    make_epilogue: Callable[[Any, Any, dict[str, Any]], Epilogue],
+    tiles: GemmTiles,
+    how: Launch,
+) -> Sequence[jax.Array]:
+    """Launch one block of `gemm_block` a tile; the epilogue is made from `arrays` and `outputs`."""
+    x = left.x if isinstance(left, Stream) else left
+    (n, k), columns = x.shape, right.shape[1]
+    check(n, k, columns, tiles, x, right)
+    before = ()
+    if isinstance(left, Stream) and modulated is not None:
+        before = (left.moments, *modulated[0])
+
+    def body(*arrays: Any, **s: Any) -> None:
+        x, right, *refs = arrays
+        prologue = Prologue(*refs[:3], modulated[1]) if modulated is not None else None
+        inner, outs = refs[len(before) : len(refs) - len(outputs)], refs[-len(outputs) :]
+        epilogue = make_epilogue(inner, outs, s)
+        row, column = jax.lax.axis_index("rows"), jax.lax.axis_index("columns")
+
+        def ready() -> None:
+            mosaic.wait_for_previous(how)
+
+        block = gemm_block(row, column, x, right, s, prologue, epilogue, tiles, how, ready)
+        mosaic.by_role(block, how)
+        mosaic.release_next(how)
 
     kernel = mosaic.launch(
         body,
-        [jax.ShapeDtypeStruct((n, hidden), stream.x.dtype)],
-        scratch(tiles, stream.x.dtype) | Gelu.scratch(stream.x.dtype),
+        outputs,
+        scratch(tiles, x.dtype) | more,
         how,
-        grid=(n // BLOCK_ROWS, hidden // tiles.columns),
+        grid=(n // BLOCK_ROWS, columns // tiles.columns),
         names=("rows", "columns"),
-        name="project_gelu",
+        name=name,
     )
-    return kernel(*stream, *modulation, *weights)[0]
-
-
-def _run(
-    left: Any,
-    right: Any,
-    s: dict[str, Any],
-    prologue: Prologue | None,
-    epilogue: Epilogue,
-    tiles: GemmTiles,
-    how: Launch,
-) -> None:
-    row, column = jax.lax.axis_index("rows"), jax.lax.axis_index("columns")
-
-    def ready() -> None:
-        mosaic.wait_for_previous(how)
-
-    block = gemm_block(row, column, left, right, s, prologue, epilogue, tiles, how, ready)
-    mosaic.by_role(block, how)
-    mosaic.release_next(how)
+    return kernel(x, right, *before, *arrays)

@@ -140,6 +140,17 @@ def ring_attention(
     return mixed.astype(q.dtype)
 
 
+def prompt_attention(
+    q: jax.Array, keys: jax.Array, values: jax.Array, length: jax.Array
+) -> jax.Array:
+    """softmax_w(q_n . k_w / sqrt(d)) v_w over the first `length` () of the words (words, heads, d)."""
+    logits = jnp.einsum("nhd,whd->hnw", q.astype(jnp.float32), keys.astype(jnp.float32))
+    seen = jnp.arange(len(keys)) < length
+    logits = jnp.where(seen[None, None], logits / math.sqrt(q.shape[-1]), -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1)
+    return jnp.einsum("hnw,whd->nhd", weights, values.astype(jnp.float32)).astype(q.dtype)
+
+
 def project_residual(
     x: jax.Array, y: jax.Array, weights: Linear, gate: jax.Array, *, gate_offset: float
 ) -> jax.Array:
@@ -155,12 +166,21 @@ def project_gelu(
     return jax.nn.gelu(linear(norm_modulate(x, modulation, norm), weights)).astype(x.dtype)
 
 
+class CrossWeights(NamedTuple):
+    """Of a block's cross-attention; `scale` of the queries' norm as in `HeadNorm`."""
+
+    query: Linear
+    scale: jax.Array
+    out: Linear
+
+
 class BlockWeights(NamedTuple):
-    """Of one block, without its cross-attention."""
+    """Of one block; `cross` is None where it has no cross-attention."""
 
     qkv: Linear
     scales: HeadNorm
     out: Linear
+    cross: CrossWeights | None
     up: Linear
     down: Linear
 
@@ -170,16 +190,26 @@ class BlockModulation(NamedTuple):
 
     attention: Modulation
     attention_gate: jax.Array
+    cross: Modulation | None
     mlp: Modulation
     mlp_gate: jax.Array
 
 
+class Prompt(NamedTuple):
+    """A prompt's keys and values (words, heads, d), normed; the first `length` () int32 count."""
+
+    keys: jax.Array
+    values: jax.Array
+    length: jax.Array
+
+
 class Seen(NamedTuple):
-    """What a frame sees of the ring: `slot` () is its own; ages and visible (slots,)."""
+    """What a frame sees: of the ring, whose `slot` () is its own, ages and visible (slots,)."""
 
     slot: jax.Array
     ages: jax.Array
     visible: jax.Array
+    prompt: Prompt | None
 
 
 def block(
@@ -204,6 +234,13 @@ def block(
     attended = ring_attention(q, ring, seen.ages, seen.visible, rotary=rotary, length=length)
     gate, flat = modulation.attention_gate, attended.reshape(x.shape)
     x = project_residual(x, flat, weights.out, gate, gate_offset=gate_offset)
+    if weights.cross and modulation.cross and seen.prompt:
+        q = project_query(
+            x, modulation.cross, weights.cross.query, weights.cross.scale,
+            heads=q.shape[1], norm=norm, qk_norm=qk_norm,
+        )  # fmt: skip
+        flat = prompt_attention(q, *seen.prompt).reshape(x.shape)
+        x = project_residual(x, flat, weights.cross.out, jnp.zeros_like(gate), gate_offset=1.0)
     hidden = project_gelu(x, modulation.mlp, weights.up, norm=norm)
     gate = modulation.mlp_gate
     return project_residual(x, hidden, weights.down, gate, gate_offset=gate_offset), ring

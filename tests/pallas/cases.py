@@ -7,11 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import attention, projections
+from lsdjax.pallas import attention, blocks, projections
 from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
-from lsdjax.pallas.reference import HeadNorm, Linear, Modulation, Ring
+from lsdjax.pallas.reference import (
+    BlockModulation,
+    BlockWeights,
+    HeadNorm,
+    Linear,
+    Modulation,
+    Ring,
+    Seen,
+)
 from lsdjax.pallas.specs import SHAPES, BlockShape
 
 Case = tuple[Callable[..., Any], tuple, tuple[int, ...]]
@@ -98,6 +106,35 @@ def project_gelu(shape: BlockShape, tiles: GemmTiles) -> Case:
     )
 
 
+def block(shape: BlockShape, block: Callable[..., Any]) -> Case:
+    n, d, dim = up_to(shape.tokens, 128), shape.head_dim, shape.dim
+    store = array(shape.slots, n, shape.heads, d)
+    variant = blocks.Variant(shape.rotary, shape.norm, shape.gate_offset, shape.tokens)
+    modulation = Modulation(*vectors(dim, dim))
+    return (
+        lambda *args: block(*args, variant=variant, how=HOW),
+        (
+            stream(shape),
+            BlockWeights(
+                weights(dim, 3 * dim),
+                HeadNorm(*vectors(d, d)),
+                weights(dim, dim),
+                weights(dim, shape.hidden),
+                weights(shape.hidden, dim),
+            ),
+            BlockModulation(modulation, *vectors(dim), modulation, *vectors(dim)),
+            (array(n, d, dtype=F32),) * 2,
+            Ring(store, store),
+            Seen(
+                array(dtype=jnp.int32),
+                array(shape.slots, dtype=jnp.int32),
+                array(shape.slots, dtype=jnp.bool),
+            ),
+        ),
+        (4,),
+    )
+
+
 STUDENT, WAN = SHAPES["student-294m"], SHAPES["wan-1.3b-w9"]
 CASES: dict[str, Callable[[], Case]] = {
     "attention_student": lambda: ring_attention(STUDENT),
@@ -106,6 +143,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "out_student": lambda: project_residual(STUDENT, STUDENT.dim, GemmTiles(64, stages=6)),
     "up_student": lambda: project_gelu(STUDENT, GemmTiles(256, stages=3)),
     "down_student": lambda: project_residual(STUDENT, STUDENT.hidden, GemmTiles(64, stages=6)),
+    "five_kernels_student": lambda: block(STUDENT, blocks.five_kernel_block),
+    "single_pass_student": lambda: block(STUDENT, blocks.single_pass_block),
     "up_wan": lambda: project_gelu(WAN, GemmTiles(256, stages=3)),
     "down_wan": lambda: project_residual(WAN, WAN.hidden, GemmTiles(128, stages=4)),
 }
