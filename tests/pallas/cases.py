@@ -1,22 +1,23 @@
 """What is compiled for Hopper at production shapes: name -> (function, arguments, donated)."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import attention, blocks, projections
-from lsdjax.pallas.gemm import GemmTiles
+from lsdjax.pallas import blocks, single_pass
+from lsdjax.pallas.blocks import LongRing, Variant
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
 from lsdjax.pallas.reference import (
     BlockModulation,
     BlockWeights,
+    CrossWeights,
     HeadNorm,
     Linear,
     Modulation,
+    Prompt,
     Ring,
     Seen,
 )
@@ -24,127 +25,86 @@ from lsdjax.pallas.specs import SHAPES, BlockShape
 
 Case = tuple[Callable[..., Any], tuple, tuple[int, ...]]
 HOW = Launch(dependent=True)
-BF16, F32 = jnp.bfloat16, jnp.float32
+BF16, F32, I32 = jnp.bfloat16, jnp.float32, jnp.int32
 
 
-def up_to(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
-def array(*shape: int, dtype: Any = BF16) -> jax.ShapeDtypeStruct:
+def array(*shape: int, dtype: Any = BF16) -> Any:
     return jax.ShapeDtypeStruct(shape, dtype)
 
 
-def ring_attention(shape: BlockShape) -> Case:
-    n, m = up_to(shape.tokens, 128), up_to(shape.tokens, 64)
-    store = array(shape.slots, m, shape.heads, shape.head_dim)
-    function = functools.partial(
-        attention.ring_attention, rotary=shape.rotary, length=shape.tokens, how=HOW
-    )
-    return (
-        lambda *args: function(*args),
-        (
-            array(n, shape.heads, shape.head_dim),
-            Ring(store, store),
-            array(shape.slots, dtype=jnp.int32),
-            array(shape.slots, dtype=jnp.bool),
-        ),
-        (),
-    )
+def block_weights(shape: BlockShape) -> BlockWeights:
+    dim, hidden = shape.dim, shape.hidden
+    size = shape.head_dim if shape.qk_norm == "head" else dim
 
+    def linear(inputs: int, outputs: int) -> Linear:
+        return Linear(array(inputs, outputs), array(outputs, dtype=F32))
 
-def stream(shape: BlockShape) -> Stream:
-    n = up_to(shape.tokens, 128)
-    return Stream(array(n, shape.dim), array(16, 2, n, dtype=F32))
-
-
-def vectors(*sizes: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-    return tuple(array(size, dtype=F32) for size in sizes)
-
-
-def weights(inputs: int, outputs: int) -> Linear:
-    return Linear(array(inputs, outputs), *vectors(outputs))
-
-
-def project_heads(shape: BlockShape, tiles: GemmTiles) -> Case:
-    n, d, dim = up_to(shape.tokens, 128), shape.head_dim, shape.dim
-    store = array(shape.slots, up_to(n, 128), shape.heads, d)
-    return (
-        lambda *args: projections.project_heads(
-            *args, rotary=shape.rotary, norm=shape.norm, tiles=tiles, how=HOW
-        ),
-        (
-            stream(shape),
-            Modulation(*vectors(dim, dim)),
-            weights(dim, 3 * dim),
-            HeadNorm(*vectors(d, d)),
-            (array(n, d, dtype=F32),) * 2,
-            Ring(store, store),
-            array(dtype=jnp.int32),
-        ),
-        (5,),
+    scale = array(size, dtype=F32)
+    cross = CrossWeights(linear(dim, dim), scale, linear(dim, dim)) if shape.words else None
+    return BlockWeights(
+        linear(dim, 3 * dim),
+        HeadNorm(scale, scale),
+        linear(dim, dim),
+        cross,
+        linear(dim, hidden),
+        linear(hidden, dim),
     )
 
 
-def project_residual(shape: BlockShape, inputs: int, tiles: GemmTiles) -> Case:
-    n, dim = up_to(shape.tokens, 128), shape.dim
-    offset = shape.gate_offset
-    return (
-        lambda *args: projections.project_residual(
-            *args, gate_offset=offset, tiles=tiles, how=HOW
-        ),
-        (array(n, dim), array(n, inputs), weights(inputs, dim), *vectors(dim)),
-        (),
+def block_modulation(shape: BlockShape) -> BlockModulation:
+    vector = array(shape.dim, dtype=F32)
+    both = Modulation(vector, vector)
+    return BlockModulation(both, vector, both if shape.words else None, both, vector)
+
+
+def forward(shape: BlockShape, layers: int, *, in_one: bool) -> Case:
+    """`layers` blocks on one frame, as a stream's denoising step has them; the rings are donated."""
+    n = -(-shape.tokens // 128) * 128
+    d, heads, variant = shape.head_dim, shape.heads, Variant.of(shape)
+    store = array(shape.slots, n, heads, d)
+    factors = array(shape.slots, n, dtype=F32) if shape.qk_norm == "full" else None
+
+    def run(x, weights, modulations, rings, space, slot, ages, visible, length, words):
+        stream, kept = Stream.of(x), []
+        for weight, modulation, ring, prompt in zip(
+            weights, modulations, rings, words, strict=True
+        ):
+            prompt = Prompt(*prompt, length) if shape.words else None
+            seen = Seen(slot, ages, visible, prompt)
+            common = (stream, weight, modulation, space)
+            if in_one:
+                stream, new = single_pass.single_pass_block(
+                    *common, ring.ring, seen, variant=variant, how=HOW
+                )
+                ring = LongRing(new, None)
+            else:
+                stream, ring = blocks.kernel_chain(*common, ring, seen, variant=variant, how=HOW)
+            kept.append(ring)
+        return stream.x, kept
+
+    prompt = (array(shape.words, heads, d),) * 2 if shape.words else ()
+    arguments = (
+        array(n, shape.dim),
+        [block_weights(shape)] * layers,
+        [block_modulation(shape)] * layers,
+        [LongRing(Ring(store, store), factors)] * layers,
+        (array(n, d, dtype=F32),) * 2,
+        array(dtype=I32),
+        array(shape.slots, dtype=I32),
+        array(shape.slots, dtype=jnp.bool),
+        array(dtype=I32),
+        [prompt] * layers,
     )
+    return run, arguments, (3,)
 
 
-def project_gelu(shape: BlockShape, tiles: GemmTiles) -> Case:
-    return (
-        lambda *args: projections.project_gelu(*args, norm=shape.norm, tiles=tiles, how=HOW),
-        (stream(shape), Modulation(*vectors(shape.dim, shape.dim)), weights(shape.dim, shape.hidden)),
-        (),
-    )
-
-
-def block(shape: BlockShape, block: Callable[..., Any]) -> Case:
-    n, d, dim = up_to(shape.tokens, 128), shape.head_dim, shape.dim
-    store = array(shape.slots, n, shape.heads, d)
-    variant = blocks.Variant(shape.rotary, shape.norm, shape.gate_offset, shape.tokens)
-    modulation = Modulation(*vectors(dim, dim))
-    return (
-        lambda *args: block(*args, variant=variant, how=HOW),
-        (
-            stream(shape),
-            BlockWeights(
-                weights(dim, 3 * dim),
-                HeadNorm(*vectors(d, d)),
-                weights(dim, dim),
-                weights(dim, shape.hidden),
-                weights(shape.hidden, dim),
-            ),
-            BlockModulation(modulation, *vectors(dim), modulation, *vectors(dim)),
-            (array(n, d, dtype=F32),) * 2,
-            Ring(store, store),
-            Seen(
-                array(dtype=jnp.int32),
-                array(shape.slots, dtype=jnp.int32),
-                array(shape.slots, dtype=jnp.bool),
-            ),
-        ),
-        (4,),
-    )
-
-
-STUDENT, WAN = SHAPES["student-294m"], SHAPES["wan-1.3b-w9"]
+STUDENT, WAN, LONG = (SHAPES[name] for name in ("student-294m", "wan-1.3b-w9", "wan-1.3b-w21"))
 CASES: dict[str, Callable[[], Case]] = {
-    "attention_student": lambda: ring_attention(STUDENT),
-    "attention_wan": lambda: ring_attention(WAN),
-    "heads_student": lambda: project_heads(STUDENT, GemmTiles(192)),
-    "out_student": lambda: project_residual(STUDENT, STUDENT.dim, GemmTiles(64, stages=6)),
-    "up_student": lambda: project_gelu(STUDENT, GemmTiles(256, stages=3)),
-    "down_student": lambda: project_residual(STUDENT, STUDENT.hidden, GemmTiles(64, stages=6)),
-    "five_kernels_student": lambda: block(STUDENT, blocks.five_kernel_block),
-    "single_pass_student": lambda: block(STUDENT, blocks.single_pass_block),
-    "up_wan": lambda: project_gelu(WAN, GemmTiles(256, stages=3)),
-    "down_wan": lambda: project_residual(WAN, WAN.hidden, GemmTiles(128, stages=4)),
+    "student_chain_1": lambda: forward(STUDENT, 1, in_one=False),
+    "student_chain_2": lambda: forward(STUDENT, 2, in_one=False),
+    "student_single_pass_1": lambda: forward(STUDENT, 1, in_one=True),
+    "student_single_pass_2": lambda: forward(STUDENT, 2, in_one=True),
+    "wan_chain_1": lambda: forward(WAN, 1, in_one=False),
+    "wan_chain_2": lambda: forward(WAN, 2, in_one=False),
+    "wan_long_chain_1": lambda: forward(LONG, 1, in_one=False),
 }
