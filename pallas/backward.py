@@ -65,7 +65,7 @@ norm_modulate.defvjp(_norm_forward, _norm_backward)
 def attention_with_gradient(
     kernel: Callable[..., jax.Array], rotary: Rotary, length: int
 ) -> Callable[[jax.Array, Ring, jax.Array, jax.Array], jax.Array]:
-    """(q, ring, ages, visible) -> attended; `kernel` forwards, one slot after the other backwards."""
+    """(q, ring, ages, visible) -> attended; `kernel` forwards, slot after slot backwards."""
 
     @jax.custom_vjp
     def attend(q: jax.Array, ring: Ring, ages: jax.Array, visible: jax.Array) -> jax.Array:

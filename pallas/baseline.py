@@ -38,7 +38,7 @@ def xla_block(
 ) -> tuple[jax.Array, Ring]:
     """See `reference.block`; every slot of the ring is seen."""
     v, dtype, n = variant, x.dtype, len(x)
-    m, heads, d = ring.keys.shape[1:]
+    heads, d = ring.keys.shape[2:]
 
     def linear(y: jax.Array, layer: Linear) -> jax.Array:
         return y @ layer.kernel + layer.bias.astype(dtype)[None]
@@ -85,6 +85,7 @@ def vendor_attention(q: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Ar
 
 
 def has_torch() -> bool:
+    """Whether there is a PyTorch to compare with."""
     return importlib.util.find_spec("torch") is not None
 
 

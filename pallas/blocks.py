@@ -51,7 +51,7 @@ class Variant:
 
 
 def tiles_of(dim: int, d: int, hidden: int) -> BlockTiles:
-    """Tiles that fill one wave of the chip at the named shapes: on the student, 7 x 16 each time."""
+    """Tiles that fill one wave of the chip at the named shapes: on the student, 7 x 16 each."""
     narrow = max(64, d)
 
     def widest(columns: int, unit: int, most: int) -> int:

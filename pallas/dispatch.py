@@ -44,7 +44,7 @@ def register(operation: str, name: str, implementation: Callable[..., Any]) -> N
 
 
 def device() -> str:
-    """ "hopper", or JAX's name of the platform."""
+    """Name of the device: `HOPPER`, or what JAX calls the platform."""
     first = jax.devices()[0]
     if first.platform == "gpu" and str(getattr(first, "compute_capability", "")) == "9.0":
         return HOPPER

@@ -199,9 +199,7 @@ class Heads:
             return
         for which, store in ((1, self.slot.keys), (2, self.slot.values)):
             target = store.at[self.slot.number[0], rows, lanes]
-            pl.when(kind == which)(
-                lambda target=target: plgpu.copy_smem_to_gmem(leaving, target)
-            )
+            pl.when(kind == which)(lambda target=target: plgpu.copy_smem_to_gmem(leaving, target))
 
     def _scale_and_turn(
         self, value: jax.Array, kind: jax.Array, head: jax.Array, rows: Any, wg: jax.Array

@@ -80,7 +80,7 @@ def gemm_block(
     how: Launch,
     ready: Callable[[], None],
 ) -> Roles:
-    """What the two roles of a block do for its tile (`row`, `column`) of left (n, k) @ right (k, N).
+    """What the roles of a block do for its tile (`row`, `column`) of left (n, k) @ right (k, N).
 
     ready: waits until everything but `right` is there; weights are loaded ahead of it.
     """

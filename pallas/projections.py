@@ -4,14 +4,16 @@ The residual stream comes as `Stream`, with the moments of its rows; `Stream.of`
 first block, afterwards `project_residual` hands them on.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import mosaic
+from lsdjax.pallas import fp8, mosaic
 from lsdjax.pallas.epilogues import Gelu, Heads, Residual, Slot, Space
+from lsdjax.pallas.fp8 import DEPTH, Linear8, fp8_block
 from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue, gemm_block, scratch
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.reference import EPS, HeadNorm, Linear, Modulation, Ring
@@ -47,7 +49,7 @@ def check(n: int, k: int, columns: int, tiles: GemmTiles, *arrays: jax.Array) ->
 def project_heads(
     stream: Stream,
     modulation: Modulation,
-    weights: Linear,
+    weights: Linear | Linear8,
     scales: HeadNorm,
     space: tuple[jax.Array, jax.Array],
     ring: Ring,
@@ -83,7 +85,7 @@ def project_heads(
         "project_heads",
         stream,
         (modulation, norm),
-        weights.kernel,
+        weights,
         (weights.bias, *scales, *space, swap, slot[None], keys, values),
         outputs,
         Heads.scratch(d, stream.x.dtype),
@@ -96,7 +98,7 @@ def project_heads(
 
 
 def key_factors(squares: jax.Array, dim: int) -> jax.Array:
-    """1 / RMS over all heads of each key (n,), from what `project_heads` says of queries and keys."""
+    """1 / RMS over all heads of each key (n,), from the sums that `project_heads` makes."""
     heads = len(squares) // 2
     return jax.lax.rsqrt(squares[heads:].sum(axis=0) / dim + EPS)
 
@@ -104,7 +106,7 @@ def key_factors(squares: jax.Array, dim: int) -> jax.Array:
 def project_query(
     stream: Stream,
     modulation: Modulation,
-    weights: Linear,
+    weights: Linear | Linear8,
     scale: jax.Array,
     *,
     heads: int,
@@ -128,7 +130,7 @@ def project_query(
         "project_query",
         stream,
         (modulation, norm),
-        weights.kernel,
+        weights,
         (weights.bias, scale),
         outputs,
         Heads.scratch(d, stream.x.dtype),
@@ -142,7 +144,7 @@ def project_query(
 def project_residual(
     x: jax.Array,
     y: jax.Array,
-    weights: Linear,
+    weights: Linear | Linear8,
     gate: jax.Array,
     *,
     gate_offset: float,
@@ -161,18 +163,16 @@ def project_residual(
 
     scratch = Residual.scratch(tiles.columns, x.dtype)
     arrays = (x, weights.bias, gate)
-    return Stream(
-        *_product(
-            "project_residual", y, None, weights.kernel, arrays, outputs, scratch, epilogue,
-            tiles, how,
-        )  # fmt: skip
+    made = _product(
+        "project_residual", y, None, weights, arrays, outputs, scratch, epilogue, tiles, how
     )
+    return Stream(*made)
 
 
 def project_gelu(
     stream: Stream,
     modulation: Modulation,
-    weights: Linear,
+    weights: Linear | Linear8,
     *,
     norm: str,
     tiles: GemmTiles,
@@ -180,7 +180,7 @@ def project_gelu(
 ) -> jax.Array:
     """See `reference.project_gelu`."""
     outputs = [
-        jax.ShapeDtypeStruct((len(stream.x), weights.kernel.shape[1]), stream.x.dtype),
+        jax.ShapeDtypeStruct((len(stream.x), len(weights.bias)), stream.x.dtype),
     ]
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
@@ -190,7 +190,7 @@ def project_gelu(
         "project_gelu",
         stream,
         (modulation, norm),
-        weights.kernel,
+        weights,
         (weights.bias,),
         outputs,
         Gelu.scratch(stream.x.dtype),
@@ -205,7 +205,7 @@ def _product(
     name: str,
     left: Stream | jax.Array,
     modulated: tuple[Modulation, str] | None,
-    right: jax.Array,
+    weights: Linear | Linear8,
     arrays: Sequence[Any],
     outputs: Sequence[jax.ShapeDtypeStruct],
     more: dict[str, Any],
@@ -215,33 +215,47 @@ def _product(
 ) -> Sequence[jax.Array]:
     """Launch one block of `gemm_block` a tile; the epilogue is made from `arrays` and `outputs`."""
     x = left.x if isinstance(left, Stream) else left
-    (n, k), columns = x.shape, right.shape[1]
-    check(n, k, columns, tiles, x, right)
+    (n, k), columns, short = x.shape, len(weights.bias), isinstance(weights, Linear8)
+    if isinstance(weights, Linear8):
+        right, parts = weights[:2], weights.scale.shape
+        tiles = dataclasses.replace(tiles, columns=columns // parts[1], depth=k // parts[0])
+        check(n, k, columns, tiles, x)
+        if tiles.depth != DEPTH or weights.kernel.dtype != jnp.float8_e4m3fn:
+            raise NotImplementedError(
+                f"{weights.kernel.dtype} with a scale for {tiles.depth} inputs; "
+                f"e4m3 and {DEPTH} are expected"
+            )
+    else:
+        right = (weights.kernel,)
+        check(n, k, columns, tiles, x, weights.kernel)
     before = ()
     if isinstance(left, Stream) and modulated is not None:
         before = (left.moments, *modulated[0])
 
     def body(*arrays: Any, **s: Any) -> None:
-        x, right, *refs = arrays
+        (x, *refs), row = arrays, jax.lax.axis_index("rows")
+        right_refs, refs = refs[: len(right)], refs[len(right) :]
         prologue = Prologue(*refs[:3], modulated[1]) if modulated is not None else None
         inner, outs = refs[len(before) : len(refs) - len(outputs)], refs[-len(outputs) :]
-        epilogue = make_epilogue(inner, outs, s)
-        row, column = jax.lax.axis_index("rows"), jax.lax.axis_index("columns")
+        epilogue, column = make_epilogue(inner, outs, s), jax.lax.axis_index("columns")
 
         def ready() -> None:
             mosaic.wait_for_previous(how)
 
-        block = gemm_block(row, column, x, right, s, prologue, epilogue, tiles, how, ready)
-        mosaic.by_role(block, how)
+        block = fp8_block if short else gemm_block
+        operand = tuple(right_refs) if short else right_refs[0]
+        mosaic.by_role(
+            block(row, column, x, operand, s, prologue, epilogue, tiles, how, ready), how
+        )
         mosaic.release_next(how)
 
     kernel = mosaic.launch(
         body,
         outputs,
-        scratch(tiles, x.dtype) | more,
+        (fp8.scratch if short else scratch)(tiles, x.dtype) | more,
         how,
         grid=(n // BLOCK_ROWS, columns // tiles.columns),
         names=("rows", "columns"),
-        name=name,
+        name=f"{name}_fp8" if short else name,
     )
-    return kernel(x, right, *before, *arrays)
+    return kernel(x, *right, *before, *arrays)

@@ -78,8 +78,7 @@ def project_heads(
     q, k, v = norm_modulate(x) @ kernel + bias; q and k are RMS-normed, scaled and turned in space.
     space: `Rotary.space_tables`, two (n, d). slot: () int32. m >= n; rows past n are left alone.
     """
-    n, dim = x.shape
-    heads, d = ring.keys.shape[2:]
+    n, (heads, d) = len(x), ring.keys.shape[2:]
     mixed = linear(norm_modulate(x, modulation, norm), weights)
     parts = list(jnp.split(mixed, 3, axis=-1))
     for index, scale in enumerate(scales):
@@ -143,7 +142,7 @@ def ring_attention(
 def prompt_attention(
     q: jax.Array, keys: jax.Array, values: jax.Array, length: jax.Array
 ) -> jax.Array:
-    """softmax_w(q_n . k_w / sqrt(d)) v_w over the first `length` () of the words (words, heads, d)."""
+    """softmax_w(q_n . k_w / sqrt(d)) v_w over the first `length` () of words (words, heads, d)."""
     logits = jnp.einsum("nhd,whd->hnw", q.astype(jnp.float32), keys.astype(jnp.float32))
     seen = jnp.arange(len(keys)) < length
     logits = jnp.where(seen[None, None], logits / math.sqrt(q.shape[-1]), -jnp.inf)
@@ -159,9 +158,7 @@ def project_residual(
     return (x.astype(jnp.float32) + change).astype(x.dtype)
 
 
-def project_gelu(
-    x: jax.Array, modulation: Modulation, weights: Linear, *, norm: str
-) -> jax.Array:
+def project_gelu(x: jax.Array, modulation: Modulation, weights: Linear, *, norm: str) -> jax.Array:
     """gelu(norm_modulate(x) @ kernel + bias), tanh approximation (Hendrycks & Gimpel 2016)."""
     return jax.nn.gelu(linear(norm_modulate(x, modulation, norm), weights)).astype(x.dtype)
 

@@ -1,7 +1,8 @@
 """A whole DiT block on Hopper as one persistent kernel.
 
-The blocks of the grid go through the phases of `blocks.kernel_chain` together, with a barrier of the
-whole grid between two phases. Each phase's SMEM lies in the same place. docs/kernels.md draws it.
+The blocks of the grid go through the phases of `blocks.kernel_chain` together, with a barrier of
+the whole grid between two phases. Each phase's SMEM lies in the same place. docs/kernels.md draws
+it.
 """
 
 from collections.abc import Callable
@@ -102,9 +103,7 @@ def single_pass_block(
     return results["last"], ring
 
 
-def _check(
-    stream: Stream, weights: BlockWeights, ring: Ring, seen: Seen, variant: Variant
-) -> None:
+def _check(stream: Stream, weights: BlockWeights, ring: Ring, seen: Seen, variant: Variant) -> None:
     (n, dim), d = stream.x.shape, ring.keys.shape[3]
     hidden, cut = weights.up.kernel.shape[1], variant.tiles
     for k, width, tiles, each in (
@@ -209,9 +208,7 @@ def _phases(
         epilogue = finish(linear.bias, s)
 
         def work(row: jax.Array, column: jax.Array, ready: Ready) -> Roles:
-            return gemm_block(
-                row, column, x, linear.kernel, s, prologue, epilogue, cut, how, ready
-            )
+            return gemm_block(row, column, x, linear.kernel, s, prologue, epilogue, cut, how, ready)
 
         return linear.kernel.shape[1] // cut.columns, work
 

@@ -120,4 +120,3 @@ def modulation_of(parts: jax.Array) -> reference.BlockModulation:
         reference.Modulation(wide[3], wide[4]),
         wide[5],
     )
-

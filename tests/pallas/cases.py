@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import blocks, single_pass
+from lsdjax.pallas import blocks, projections, single_pass
 from lsdjax.pallas.blocks import LongRing, Variant
+from lsdjax.pallas.fp8 import Linear8
+from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
 from lsdjax.pallas.reference import (
@@ -58,7 +60,7 @@ def block_modulation(shape: BlockShape) -> BlockModulation:
 
 
 def forward(shape: BlockShape, layers: int, *, in_one: bool) -> Case:
-    """`layers` blocks on one frame, as a stream's denoising step has them; the rings are donated."""
+    """`layers` blocks on one frame, as in a stream's denoising step; the rings are donated."""
     n = -(-shape.tokens // 128) * 128
     d, heads, variant = shape.head_dim, shape.heads, Variant.of(shape)
     store = array(shape.slots, n, heads, d)
@@ -98,12 +100,36 @@ def forward(shape: BlockShape, layers: int, *, in_one: bool) -> Case:
     return run, arguments, (3,)
 
 
+def products_in_fp8(shape: BlockShape) -> Case:
+    """Both halves of the feed-forward in 8 bits."""
+    n, dim, hidden, columns = -(-shape.tokens // 128) * 128, shape.dim, shape.hidden, 128
+    vector = array(dim, dtype=F32)
+
+    def weights(inputs: int, outputs: int) -> Linear8:
+        scale = array(inputs // 128, outputs // columns, dtype=F32)
+        kernel = array(outputs, inputs, dtype=jnp.float8_e4m3fn)
+        return Linear8(kernel, scale, array(outputs, dtype=F32))
+
+    def run(x, modulation, up, down, gate):
+        tiles = GemmTiles(columns, stages=3)
+        hidden = projections.project_gelu(
+            Stream.of(x), modulation, up, norm=shape.norm, tiles=tiles, how=HOW
+        )
+        return projections.project_residual(
+            x, hidden, down, gate, gate_offset=shape.gate_offset, tiles=tiles, how=HOW
+        ).x
+
+    modulation = Modulation(vector, vector)
+    return run, (array(n, dim), modulation, weights(dim, hidden), weights(hidden, dim), vector), ()
+
+
 STUDENT, WAN, LONG = (SHAPES[name] for name in ("student-294m", "wan-1.3b-w9", "wan-1.3b-w21"))
 CASES: dict[str, Callable[[], Case]] = {
     "student_chain_1": lambda: forward(STUDENT, 1, in_one=False),
     "student_chain_2": lambda: forward(STUDENT, 2, in_one=False),
     "student_single_pass_1": lambda: forward(STUDENT, 1, in_one=True),
     "student_single_pass_2": lambda: forward(STUDENT, 2, in_one=True),
+    "student_fp8": lambda: products_in_fp8(STUDENT),
     "wan_chain_1": lambda: forward(WAN, 1, in_one=False),
     "wan_chain_2": lambda: forward(WAN, 2, in_one=False),
     "wan_long_chain_1": lambda: forward(LONG, 1, in_one=False),

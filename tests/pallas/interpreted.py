@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 
 from lsdjax.model.policy import RingWithSinks
-from lsdjax.pallas import attention, blocks, projections, reference, single_pass, specs
+from lsdjax.pallas import attention, blocks, fp8, projections, reference, single_pass, specs
 from lsdjax.pallas.blocks import BlockTiles, LongRing, Variant
 from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
@@ -122,12 +122,21 @@ def run_residual(how: Launch, draw: Draw) -> Outputs:
 
 def run_gelu(how: Launch, draw: Draw) -> Outputs:
     x, arguments = draw.stream(), (draw.modulation(), draw.linear(DIM, 256))
-    kernel = jitted(
-        projections.project_gelu, how=how, norm="layer", tiles=GemmTiles(256, stages=2)
-    )
+    kernel = jitted(projections.project_gelu, how=how, norm="layer", tiles=GemmTiles(256, stages=2))
     return kernel(Stream.of(x), *arguments), jitted(reference.project_gelu, norm="layer")(
         x, *arguments
     )
+
+
+def run_fp8(how: Launch, draw: Draw) -> Outputs:
+    """Against the contract of 8 bits; a rounding that falls the other way is a step of e4m3."""
+    x, modulation, plain = draw.stream(), draw.modulation(), draw.linear(DIM, 256)
+    weights = fp8.quantise(plain.kernel, plain.bias, 128)
+    tiles = GemmTiles(128, stages=2)
+    kernel = jitted(projections.project_gelu, how=how, norm="layer", tiles=tiles)
+    modulated = reference.norm_modulate(x.astype(jnp.float32), modulation, "layer")
+    expected = jax.nn.gelu(fp8.linear8(modulated, weights))
+    return kernel(Stream.of(x), modulation, weights), expected
 
 
 TILES = BlockTiles(*(GemmTiles(columns, stages=2) for columns in (192, 64, 128, 64)))
@@ -185,6 +194,7 @@ KERNELS: dict[str, Kernel] = {
     "heads": run_heads,
     "residual": run_residual,
     "gelu": run_gelu,
+    "fp8": run_fp8,
     "chain": functools.partial(run_block, wan=False, cross=True, in_one=0),
     "chain_wan": functools.partial(run_block, wan=True, cross=True, in_one=0),
     "single_pass": functools.partial(run_block, wan=False, cross=False, in_one=2),

@@ -46,7 +46,7 @@ def test_first_that_serves_is_chosen_and_reasons_are_kept(doubling):
 
 @pytest.mark.parametrize("names", ["even", ("never", "even")])
 def test_nothing_takes_the_place_of_what_was_asked_for(doubling, names):
-    with pytest.raises(NotImplementedError, match="nothing serves double: .*even: size 3"):
+    with pytest.raises(NotImplementedError, match=r"nothing serves double: .*even: size 3"):
         dispatch.call("double", jnp.ones(3), implementation=names)
     assert chosen()[0][1] is None
 

@@ -52,6 +52,7 @@ def hold(kernel: str, examples: int, *defects: str) -> None:
         ("heads", ("commit:normalised", "commit:turned")),
         ("residual", ("commit:leaving",)),
         ("gelu", ("early reuse",)),
+        ("fp8", ("commit:rounded",)),
         ("single_pass", ("barrier:1",)),
     ],
 )

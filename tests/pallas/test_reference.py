@@ -68,9 +68,7 @@ def test_block_is_the_models_block():
     visible = jnp.array([[True, True, False, True]])
     context = Context(past[0], past[1], ages, visible)
     out, keys, values = block.through_xla(x, modulation, prompt, context)
-    ring = reference.Ring(
-        *(jnp.pad(store[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for store in past)
-    )
+    ring = reference.Ring(*(jnp.pad(store[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for store in past))
     seen = reference.Seen(
         jnp.int32(slots), ages[0], visible[0], reference.Prompt(*prompt[:2], jnp.int32(4))
     )
