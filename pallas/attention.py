@@ -135,7 +135,7 @@ def attention_block(
         turned = s["turned"].at[wg]
         for stage in range(tiles.stages):
             plgpu.barrier_arrive(s["key_empty"].at[stage])
-            if how.defect != "early reuse":
+            if how.defect != "early_reuse":
                 plgpu.barrier_arrive(s["value_empty"].at[stage])
         ready()
         turn_to = _prepare_queries(at, s, wg, rows, lanes, how)
@@ -171,7 +171,7 @@ def attention_block(
         plgpu.copy_gmem_to_smem(at.swap, s["turner"], s["turner_loaded"])
 
         def wait_until_empty(kind: str, stage: Any) -> None:
-            if not (how.defect == "early reuse" and kind == "value"):
+            if not (how.defect == "early_reuse" and kind == "value"):
                 plgpu.barrier_wait(s[f"{kind}_empty"].at[stage])
 
         def fetch(slot: jax.Array, step: jax.Array, start: Any, width: int) -> None:
@@ -270,7 +270,7 @@ def _tile_step(
     acc = acc * mosaic.over_columns(decay, d)
     plgpu.barrier_wait(s["value_full"].at[stage])
     acc = mosaic.accumulate(acc, weights.astype(turned.dtype), s["value"].at[stage, part], how)
-    if how.defect != "early reuse":
+    if how.defect != "early_reuse":
         plgpu.barrier_arrive(s["value_empty"].at[stage])
     return acc, new_top, total
 

@@ -32,6 +32,9 @@ class Gelu:
     def scratch(dtype: Any) -> dict[str, Any]:
         return {"leaving": mosaic.tile((COMPUTE, 2, ROWS, CHUNK), dtype)}
 
+    def load(self) -> None:
+        pass
+
     def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
         del wg, row, column
 
@@ -43,7 +46,7 @@ class Gelu:
             value = value + mosaic.over_rows(mosaic.columns(self.bias, first, CHUNK), ROWS)
             cubic = value + 0.044715 * (value * value * value)
             value = 0.5 * value * (1.0 + jnp.tanh(0.7978845608 * cubic))
-            if self.how.defect != "early reuse":
+            if self.how.defect != "early_reuse":
                 plgpu.wait_smem_to_gmem(1, wait_read_only=True)
             leaving[...] = value.astype(leaving.dtype)
             mosaic.commit(self.how, "leaving")
@@ -75,6 +78,9 @@ class Residual:
             "stream_loaded": plgpu.Barrier(num_barriers=COMPUTE),
             "sums": plgpu.SMEM((COMPUTE, 2, ROWS), jnp.float32),
         }
+
+    def load(self) -> None:
+        pass
 
     def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
         stream = self.s["stream"].at[wg]
@@ -143,17 +149,17 @@ class Heads:
         return {
             "leaving": mosaic.tile((COMPUTE, ROWS, d), dtype),
             "turner": mosaic.tile((d, d), dtype),
-            "turner_loaded": plgpu.Barrier(num_arrivals=COMPUTE),
+            "turner_loaded": plgpu.Barrier(),
             "sums": plgpu.SMEM((COMPUTE, ROWS), jnp.float32),
         }
 
-    def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
-        del row, column
+    def load(self) -> None:
         if self.space is not None:
-            half = self.space.swap.shape[0] // COMPUTE  # each warpgroup brings its share
-            part = pl.ds(wg * half, half)
-            target = self.s["turner"].at[part]
-            plgpu.copy_gmem_to_smem(self.space.swap.at[part], target, self.s["turner_loaded"])
+            swap, loaded = self.space.swap, self.s["turner_loaded"]
+            plgpu.copy_gmem_to_smem(swap, self.s["turner"], loaded)
+
+    def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
+        del wg, row, column
 
     def finish(self, wg: jax.Array, row: jax.Array, column: jax.Array, acc: jax.Array) -> None:
         leaving, rows = self.s["leaving"].at[wg], pl.ds(row, ROWS)

@@ -132,6 +132,7 @@ def fp8_block(
 
         ahead = min(tiles.stages, steps)
         pl.loop(0, ahead)(lambda number: fetch(number, activations=False))
+        epilogue.load()
         ready()
         pl.loop(0, ahead)(lambda number: fetch(number, activations=True))
 

@@ -48,6 +48,10 @@ class Prologue:
 class Epilogue(Protocol):
     """What happens to a block's tile of the product while it is in registers."""
 
+    def load(self) -> None:
+        """In the loading warpgroup, once the block's last tile is done with its SMEM."""
+        ...
+
     def begin(self, wg: jax.Array, row: jax.Array, column: jax.Array) -> None:
         """Before the sum, once the results of the kernel ahead are there."""
         ...
@@ -138,6 +142,7 @@ def gemm_block(
         def _first_right(step: jax.Array) -> None:
             fetch_right(step)
 
+        epilogue.load()
         ready()
 
         @pl.loop(0, ahead)

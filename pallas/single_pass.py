@@ -64,7 +64,6 @@ def single_pass_block(
     if seen.prompt is not None:
         keys, values = (each.reshape(1, -1, dim) for each in seen.prompt[:2])
         prompt = (keys, values, seen.prompt.length[None], Sight.of_prompt())
-        modulation = modulation._replace(attention_gate=modulation.attention_gate)
     arrays = {
         "stream": stream,
         "weights": weights,

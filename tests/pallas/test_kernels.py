@@ -48,10 +48,10 @@ def hold(kernel: str, examples: int, *defects: str) -> None:
 @pytest.mark.parametrize(
     ("kernel", "defects"),
     [
-        ("attention", ("commit:turned", "early reuse")),
+        ("attention", ("commit:turned", "early_reuse")),
         ("heads", ("commit:normalised", "commit:turned")),
         ("residual", ("commit:leaving",)),
-        ("gelu", ("early reuse",)),
+        ("gelu", ("early_reuse",)),
         ("fp8", ("commit:rounded",)),
         ("single_pass", ("barrier:1",)),
     ],
