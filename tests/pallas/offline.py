@@ -40,7 +40,7 @@ def hopper():
     logging.disable(logging.CRITICAL)  # of the driver that is not there
     jax.devices()
     if "cuda" not in xla_bridge._topology_factories:
-        import jax_plugins.xla_cuda13 as plugin
+        import jax_plugins.xla_cuda13 as plugin  # pyright: ignore[reportMissingImports]
 
         library = str(plugin._get_library_path())
         xla_bridge.register_plugin("cuda", priority=500, library_path=library)

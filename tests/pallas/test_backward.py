@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lsdjax.pallas import backward, reference, tpu
+from lsdjax.pallas import backward, dispatch, ops, reference, tpu
 from lsdjax.pallas.reference import Modulation, Ring
 from lsdjax.pallas.specs import OURS, WAN
 
@@ -55,6 +55,18 @@ def test_gradient_of_attention():
     assert_close(ours, autodiff)
     assert not ours[1].keys[2].any()
     assert not ours[1].values[:, 4:].any()
+
+
+def test_attention_by_name_has_a_gradient_and_tells_what_it_ran_on():
+    q, ring = random(3, 1, 64), Ring(random(3, 4, 1, 64, seed=1), random(3, 4, 1, 64, seed=2))
+    attend = functools.partial(ops.ring_attention, rotary=OURS, length=4)
+    gradient = jax.grad(lambda q: attend(q, ring, AGES, VISIBLE).sum())(q)
+    assert gradient.shape == q.shape
+    refusals = {name: f"runs on {name}, not on cpu" for name in ("hopper", "tpu")}
+    (choice,) = [one for one in dispatch.choices() if one.operation == "ring_attention"]
+    assert (choice.chosen, choice.refusals) == ("xla", refusals)
+    with pytest.raises(NotImplementedError, match="hopper: runs on hopper, not on cpu"):
+        attend(q, ring, AGES, VISIBLE, implementation="hopper")
 
 
 def test_gradient_recomputed_through_the_contract():
