@@ -216,8 +216,9 @@ class Heads:
             mosaic.columns(scale, 0 if self.squares is None else head * d, d)
             for scale in self.scales
         )
-        for other in more:
-            scale = jnp.where(kind == 0, scale, other)
+        for other in more:  # a select by a scalar is not lowered
+            chosen = kind.astype(jnp.float32)
+            scale = scale * (1.0 - chosen) + other * chosen
         square = (value * value).sum(axis=1)
         if self.squares is not None:
             self.s["sums"][wg] = square
