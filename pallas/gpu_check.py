@@ -24,27 +24,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"))
     parser.add_argument("--seed", type=int, default=None, help="by default a new one each time")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        default=4,
+        help="blocks of a timed forward; 0 for all of the model, which take longer to compile",
+    )
     parser.add_argument("--task", type=int, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     seed = int(time.time()) if options.seed is None else options.seed
     if options.task is not None:
-        return one_task(options.task, seed, dry=options.dry_run)
-    results = all_tasks(seed, dry=options.dry_run)
+        return one_task(options.task, seed, options.layers, dry=options.dry_run)
+    results = all_tasks(seed, options.layers, dry=options.dry_run)
     options.out.write_text(json.dumps({"seed": seed, "results": results}, indent=1))
     print(as_table(results))
     return 0 if all(result.get("passed", True) for result in results) else 1
 
 
-def one_task(number: int, seed: int, *, dry: bool) -> int:
+def one_task(number: int, seed: int, layers: int, *, dry: bool) -> int:
     """In a process of its own: print what was found as the last line."""
     from lsdjax.pallas import gpu_tasks
 
     tasks = gpu_tasks.DRY_TASKS if dry else gpu_tasks.TASKS
-    print(json.dumps(gpu_tasks.run_task(tasks[number], seed, dry=dry)))
+    print(json.dumps(gpu_tasks.run_task(tasks[number], seed, layers, dry=dry)))
     return 0
 
 
-def all_tasks(seed: int, *, dry: bool) -> list[dict[str, Any]]:
+def all_tasks(seed: int, layers: int, *, dry: bool) -> list[dict[str, Any]]:
     """What each task found, or how it failed; those that time is left for."""
     from lsdjax.pallas import gpu_tasks
 
@@ -54,7 +60,7 @@ def all_tasks(seed: int, *, dry: bool) -> list[dict[str, Any]]:
         left = TOTAL_SECONDS - (time.monotonic() - start)
         limit = None if dry else min(TASK_SECONDS[task.path], left)
         command = [sys.executable, "-m", "lsdjax.pallas.gpu_check", f"--task={number}"]
-        command += [f"--seed={seed}", *(["--dry-run"] if dry else [])]
+        command += [f"--seed={seed}", f"--layers={layers}", *(["--dry-run"] if dry else [])]
         if left < 10 and not dry:
             results.append({"task": task.name, "skipped": "no time left"})
             continue
@@ -76,7 +82,7 @@ def _run(command: list[str], limit: float | None) -> dict[str, Any]:
 
 def as_table(results: list[dict[str, Any]]) -> str:
     """Markdown: a row a task, its median beside the floor of its shape."""
-    lines = ["| task | median ms | spread ms | floor ms | error | |", "|---|---|---|---|---|---|"]
+    lines = ["| task | layers | median ms | spread ms | floor ms | error | |", "|---" * 7 + "|"]
     for found in results:
         cells = [
             f"{found[key]:.3g}" if key in found else ""
@@ -85,6 +91,7 @@ def as_table(results: list[dict[str, Any]]) -> str:
         note = found.get("failed") or found.get("skipped") or ""
         if "differing_repeats" in found:
             note = f"{found['differing_repeats']} repeats differ"
+        cells.insert(0, str(found.get("layers", "")))
         lines.append(f"| {found['task']} | {' | '.join(cells)} | {note} |")
     return "\n".join(lines)
 

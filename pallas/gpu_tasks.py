@@ -212,12 +212,13 @@ def floor_ms(shape: BlockShape, layers: int) -> float:
     return 1e3 * layers * max(shape.flops() / CEILING_FLOPS, moved / CEILING_BYTES)
 
 
-def run_task(task: Task, seed: int, *, dry: bool) -> dict[str, Any]:
+def run_task(task: Task, seed: int, layers: int, *, dry: bool) -> dict[str, Any]:
     """Check and time one task; the parts that do not apply are left out."""
     shape = SHAPES[task.shape]
-    layers, samples, repeats = (1, 2, 2) if dry else (shape.layers, 50, 1000)
+    layers, samples, repeats = (1, 2, 2) if dry else (layers or shape.layers, 50, 1000)
     how = Launch(interpret=dry, dependent=not dry)
-    found: dict[str, Any] = {"task": task.name, "seed": seed, "floor_ms": floor_ms(shape, layers)}
+    found: dict[str, Any] = {"task": task.name, "seed": seed, "layers": layers}
+    found["floor_ms"] = floor_ms(shape, layers)
     if task.path == "torch":
         if not baseline.has_torch() or dry:
             return found | {"skipped": "no torch" if not baseline.has_torch() else "dry run"}

@@ -22,13 +22,13 @@ def test_a_task_that_hangs_or_dies_is_told_and_does_not_stop_the_rest():
 def test_table_has_a_row_a_task():
     table = gpu_check.as_table(
         [
-            {"task": "a", "median_ms": 1.5, "floor_ms": 1.0, "error": 0.001},
+            {"task": "a", "layers": 4, "median_ms": 1.5, "floor_ms": 1.0, "error": 0.001},
             {"task": "b", "skipped": "no torch"},
         ]
     )
     assert table.splitlines()[2:] == [
-        "| a | 1.5 |  | 1 | 0.001 |  |",
-        "| b |  |  |  |  | no torch |",
+        "| a | 4 | 1.5 |  | 1 | 0.001 |  |",
+        "| b |  |  |  |  |  | no torch |",
     ]
 
 
