@@ -309,12 +309,17 @@ def ring_attention(
     *,
     rotary: Rotary,
     length: int,
+    tiles: AttentionTiles | None = None,
     how: Launch = Launch(),  # noqa: B008
     **more: Any,
 ) -> jax.Array:
-    """See `reference.ring_attention`; `more` are `squares`, `factors`, `lengths` of the arrays."""
+    """See `reference.ring_attention`; `more` are `squares`, `factors`, `lengths` of the arrays.
+
+    tiles: how the keys are cut, by default as `tiles_for` says.
+    """
     sight = Sight.of(ages, visible, rotary)
-    return _attention(q, ring, sight, rotary.swap(), length, how, more)
+    tiles = tiles or tiles_for(length, ring.keys.shape[1], q.shape[-1])
+    return _attention(q, ring, sight, rotary.swap(), tiles, how, more)
 
 
 def prompt_attention(
@@ -329,7 +334,8 @@ def prompt_attention(
     """See `reference.prompt_attention`; there has to be room for a multiple of 64 words."""
     ring, swap = Ring(keys[None], values[None]), np.eye(q.shape[-1], dtype=np.float32)
     more["lengths"] = length[None]
-    return _attention(q, ring, Sight.of_prompt(), swap, len(keys), how, more)
+    tiles = tiles_for(len(keys), len(keys), q.shape[-1])
+    return _attention(q, ring, Sight.of_prompt(), swap, tiles, how, more)
 
 
 def _attention(
@@ -337,14 +343,13 @@ def _attention(
     ring: Ring,
     sight: Sight,
     swap: np.ndarray,
-    length: int,
+    tiles: AttentionTiles,
     how: Launch,
     more: dict[str, jax.Array],
 ) -> jax.Array:
     n, heads, d = q.shape
     slots, m = ring.keys.shape[:2]
     check(n, d, q, ring.keys, ring.values)
-    tiles = tiles_for(length, m, d)
     names = [name for name in ("squares", "factors", "lengths") if name in more]
 
     def body(*refs: Any, **smem: Any) -> None:

@@ -25,6 +25,7 @@ from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 
 from lsdjax.model.policy import RingWithSinks
 from lsdjax.pallas import attention, blocks, fp8, projections, reference, single_pass, specs
+from lsdjax.pallas.attention import AttentionTiles
 from lsdjax.pallas.blocks import BlockTiles, LongRing, Variant
 from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
@@ -87,9 +88,10 @@ def jitted(function: Callable[..., Any], **static: Any) -> Callable[..., Any]:
 
 def run_attention(how: Launch, draw: Draw) -> Outputs:
     q, ring = draw.array(N, HEADS, D), draw.ring()
-    static = {"rotary": specs.OURS, "length": 72}  # a tile of 128 keys of which some do not count
+    # two tiles a slot, the second of them short, and fewer stages than tiles
+    tiles, static = AttentionTiles(64, 1, 64, 8, 2), {"rotary": specs.OURS, "length": 72}
     arguments = (q, ring, draw.ages, draw.visible)
-    result = jitted(attention.ring_attention, how=how, **static)(*arguments)
+    result = jitted(attention.ring_attention, how=how, tiles=tiles, **static)(*arguments)
     return result, jitted(reference.ring_attention, **static)(*arguments)
 
 

@@ -83,6 +83,7 @@ def read_kernel(path: Path) -> dict:
         "warnings": sorted(set(re.findall(r"\bC7\d{3}\b", said))),
         "hgmma": len(re.findall(r"\bHGMMA\b", machine_code)),
         "qgmma": len(re.findall(r"\bQGMMA\b", machine_code)),
+        "shared_fences": len(re.findall(r"\bFENCE\.VIEW\.ASYNC\.S\b", machine_code)),
         "local_memory": len(re.findall(r"\b(?:LDL|STL)\b", machine_code)),
         "dependent_launch": len(re.findall(r"\bACQBULK\b", machine_code)),
     }

@@ -18,6 +18,9 @@ from lsdjax.pallas.specs import OURS, SHAPES, WAN
 CONFIG = ModelConfig(height=32, width=64, dim=64, heads=1, text_dim=32, window=2, depth=1)
 
 
+jitted_attention = jax.jit(reference.ring_attention, static_argnames=("rotary", "length"))
+
+
 def random(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
@@ -54,10 +57,10 @@ def test_interleaved_pairs_turn_as_complex_numbers():
 
 
 def test_block_is_the_models_block():
-    block = Block(CONFIG, rngs=nnx.Rngs(0))
-    state = nnx.state(block, nnx.Param)
-    state = jax.tree.map(lambda leaf: leaf + 0.1 * random(*leaf.shape, seed=leaf.size), state)
-    nnx.update(block, state)
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: Block(CONFIG, rngs=nnx.Rngs(0))), nnx.Param)
+    state = jax.tree.map(
+        lambda leaf: 0.2 * random(*leaf.shape, seed=leaf.size) + (len(leaf.shape) == 1), shapes
+    )
     n, slots, words = CONFIG.tokens, 3, 6
     x, modulation = random(1, 1, n, 64), 0.3 * random(1, 1, 6 * 64, seed=1)
     past = [random(1, slots, n, 1, 64, seed=seed) for seed in (2, 3)]
@@ -66,40 +69,49 @@ def test_block_is_the_models_block():
     )
     ages = jnp.array([[2, 1, 3, 0]], jnp.int32)
     visible = jnp.array([[True, True, False, True]])
-    context = Context(past[0], past[1], ages, visible)
-    out, keys, values = block.through_xla(x, modulation, prompt, context)
-    ring = reference.Ring(*(jnp.pad(store[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for store in past))
-    seen = reference.Seen(
-        jnp.int32(slots), ages[0], visible[0], reference.Prompt(*prompt[:2], jnp.int32(4))
-    )
-    variant = fused.variant_of(block, n, 64)
-    ours, ring = reference.block(
-        x[0, 0],
-        fused.weights_of(block, jnp.float32),
-        fused.modulation_of(modulation[0, 0]),
-        variant.rotary.space_tables(*block.grid),
-        ring,
-        seen,
-        rotary=variant.rotary,
-        norm=variant.norm,
-        qk_norm=variant.qk_norm,
-        gate_offset=variant.gate_offset,
-        length=n,
-    )
-    np.testing.assert_allclose(ours, out[0, 0], atol=2e-4)
-    np.testing.assert_allclose(ring.keys[slots], keys[0, 0], atol=2e-5)
-    np.testing.assert_allclose(ring.values[slots], values[0, 0], atol=2e-5)
+
+    @jax.jit
+    def models(state, x, modulation, prompt, past):
+        block = nnx.merge(graph, state)
+        return block.through_xla(x, modulation, prompt, Context(*past, ages, visible))
+
+    @jax.jit
+    def contract(state, x, modulation, prompt, past):
+        block = nnx.merge(graph, state)
+        store = (jnp.pad(each[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for each in past)
+        words = reference.Prompt(*prompt[:2], jnp.int32(4))
+        variant = fused.variant_of(block, n, 64)
+        return reference.block(
+            x[0, 0],
+            fused.weights_of(block, jnp.dtype(jnp.float32)),
+            fused.modulation_of(modulation[0, 0]),
+            variant.rotary.space_tables(*block.grid),
+            reference.Ring(*store),
+            reference.Seen(jnp.int32(slots), ages[0], visible[0], words),
+            rotary=variant.rotary,
+            norm=variant.norm,
+            qk_norm=variant.qk_norm,
+            gate_offset=variant.gate_offset,
+            length=n,
+        )
+
+    arguments = (state, x, modulation, prompt, past)
+    out, keys, values = models(*arguments)
+    ours, ring = contract(*arguments)
+    np.testing.assert_allclose(ours, out[0, 0], rtol=1e-4, atol=1e-4 * jnp.abs(out).max())
+    np.testing.assert_allclose(ring.keys[slots], keys[0, 0], atol=1e-4)
+    np.testing.assert_allclose(ring.values[slots], values[0, 0], atol=1e-4)
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.permutations(range(4)), st.integers(1, 5))
+@given(st.permutations(range(4)), st.sampled_from([2, 5]))
 def test_ring_attention_knows_ages_not_slots(order, length):
     order = np.array(order)
     q, ring = random(3, 1, 64), reference.Ring(random(4, 5, 1, 64), random(4, 5, 1, 64, seed=1))
     ages, visible = jnp.array([0, 1, 2, 3]), jnp.array([True, False, True, True])
 
     def attended(ring: reference.Ring, ages: jax.Array, visible: jax.Array) -> jax.Array:
-        return reference.ring_attention(q, ring, ages, visible, rotary=OURS, length=length)
+        return jitted_attention(q, ring, ages, visible, rotary=OURS, length=length)
 
     moved = reference.Ring(*(store[order] for store in ring))
     here = attended(ring, ages, visible)
