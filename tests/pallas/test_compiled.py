@@ -16,8 +16,8 @@ SCRIPT = Path(__file__).with_name("offline.py")
 ROOT = SCRIPT.parent.parent.parent
 SMEM_LIMIT = 232_448
 FENCES = {"ring_attention": 2, "project_heads": 7, "project_gelu": 5, "project_residual": 1}
-"""Before wgmma or the copy engine reads what a warpgroup wrote. The interpreter's race detector sees
-those before copies only, so these are counted in the machine code."""
+"""Before wgmma or the copy engine reads what a warpgroup wrote. The interpreter's race detector
+sees those before copies only, so they are counted in the machine code."""
 PER_BLOCK = {"student_chain": 6, "student_single_pass": 2, "wan_chain": 9}
 
 
