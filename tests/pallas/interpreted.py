@@ -19,10 +19,14 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 
+from lsdjax.model.config import ModelConfig
+from lsdjax.model.fused import fused_block
+from lsdjax.model.layers import Block, Context, PromptAttention
 from lsdjax.model.policy import RingWithSinks
 from lsdjax.pallas import attention, blocks, fp8, projections, reference, single_pass, specs
 from lsdjax.pallas.attention import AttentionTiles
@@ -190,6 +194,40 @@ def run_block(how: Launch, draw: Draw, *, wan: bool, cross: bool, in_one: int) -
     return (stream.x, keys, ring.values), (expected, kept.keys, kept.values)
 
 
+def run_model(how: Launch, draw: Draw) -> Outputs:
+    """The model's own block in bfloat16 through the kernels, against float32 through XLA."""
+    config = ModelConfig(height=32, width=64, dim=DIM, heads=HEADS, text_dim=32, window=3)
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: Block(config, rngs=nnx.Rngs(0))), nnx.Param)
+    params = jax.tree.map(
+        lambda leaf: (
+            draw.array(*leaf.shape, scale=leaf.shape[0] ** -0.5, dtype=leaf.dtype)
+            + (leaf.shape == (D,))
+        ),
+        shapes,
+    )
+    n, slots = config.tokens, SLOTS - 1
+    x, modulation = draw.array(1, 1, n, DIM), draw.array(1, 1, 6 * DIM, scale=0.3)
+    past = [draw.array(1, slots, n, HEADS, D) for _ in range(2)]
+    words = [draw.array(24, HEADS, D) for _ in range(2)]
+    mask = jnp.arange(24) % 5 != 1  # words that count need not come first
+    ages, visible = jnp.array([[3, 2, 1, 0]]), jnp.array([[True, False, True, True]])
+
+    def run(call: Any, dtype: Any, params: Any, x: Any, modulation: Any, past: Any, words: Any):
+        block = nnx.merge(graph, params)
+        x, modulation, past, words = jax.tree.map(
+            lambda leaf: leaf.astype(dtype), (x, modulation, past, words)
+        )
+        prompt, context = PromptAttention(*words, mask), Context(*past, ages, visible)
+        return call(block, x, modulation, prompt, context)
+
+    def kernels(block: Block, *arguments: Any) -> Any:
+        return fused_block(*arguments, block=block, in_one=False, how=how)
+
+    arguments = (params, x, modulation, past, words)
+    result = jax.jit(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
+    return result, jax.jit(functools.partial(run, Block.through_xla, jnp.float32))(*arguments)
+
+
 KERNELS: dict[str, Kernel] = {
     "attention": run_attention,
     "prompt": run_prompt,
@@ -197,6 +235,7 @@ KERNELS: dict[str, Kernel] = {
     "residual": run_residual,
     "gelu": run_gelu,
     "fp8": run_fp8,
+    "model": run_model,
     "chain": functools.partial(run_block, wan=False, cross=True, in_one=0),
     "chain_wan": functools.partial(run_block, wan=True, cross=True, in_one=0),
     "single_pass": functools.partial(run_block, wan=False, cross=False, in_one=2),
