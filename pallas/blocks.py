@@ -135,8 +135,7 @@ def _cross_attention(
     )  # fmt: skip
     more = {} if squares is None else {"squares": squares}
     attended = attention.prompt_attention(q, *seen.prompt, how=qk["how"], **more)
-    none = jax.numpy.zeros_like(modulation.mlp_gate)
     return projections.project_residual(
-        stream.x, attended.reshape(stream.x.shape), weights.cross.out, none,
-        gate_offset=1.0, tiles=tiles, how=qk["how"],
+        stream.x, attended.reshape(stream.x.shape), weights.cross.out, None,
+        gate_offset=variant.gate_offset, tiles=tiles, how=qk["how"],
     )  # fmt: skip

@@ -58,8 +58,8 @@ class Gelu:
 class Residual:
     """x + (gate_offset + gate) * (acc + bias), and the moments of the sum's rows.
 
-    Arrays: x and out (n, N); bias and gate (N,) float32; moments (parts, 2, n) float32, one part a
-    column tile.
+    Arrays: x and out (n, N); bias and gate (N,) float32, gate None for a factor of 1; moments
+    (parts, 2, n) float32, one part a column tile.
     """
 
     x: Any
@@ -91,10 +91,13 @@ class Residual:
         stream, sums = self.s["stream"].at[wg], self.s["sums"].at[wg]
         width = acc.shape[1]
         bias = mosaic.over_rows(mosaic.columns(self.bias, column, width), ROWS)
-        gate = mosaic.over_rows(mosaic.columns(self.gate, column, width), ROWS)
+        change = acc + bias
+        if self.gate is not None:
+            gate = self.gate_offset + mosaic.columns(self.gate, column, width)
+            change = change * mosaic.over_rows(gate, ROWS)
         plgpu.barrier_wait(self.s["stream_loaded"].at[wg])
         value = plgpu.load(stream, layout=plgpu.Layout.WGMMA).astype(jnp.float32)
-        value = value + (self.gate_offset + gate) * (acc + bias)
+        value = value + change
         sums[0] = value.sum(axis=1)
         sums[1] = (value * value).sum(axis=1)
         stream[...] = value.astype(stream.dtype)
@@ -231,8 +234,15 @@ class Heads:
             return
         mosaic.commit(self.how, "turned")
         swapped = mosaic.product(leaving, self.s["turner"], (ROWS, d))
-        cos, sin = (
-            plgpu.load(table.at[rows], layout=plgpu.Layout.WGMMA, optimized=False)
-            for table in (self.space.cos, self.space.sin)
-        )
-        leaving[...] = (value * cos + swapped * sin).astype(leaving.dtype)
+        for first in range(0, d, CHUNK):  # all of cos and sin at once would not fit in registers
+            part = slice(first, first + CHUNK)
+            cos, sin = (
+                plgpu.load(
+                    table.at[rows, pl.ds(first, CHUNK)],
+                    layout=plgpu.Layout.WGMMA,
+                    optimized=False,
+                )
+                for table in (self.space.cos, self.space.sin)
+            )
+            turned = value[:, part] * cos + swapped[:, part] * sin
+            leaving[:, pl.ds(first, CHUNK)] = turned.astype(leaving.dtype)

@@ -145,7 +145,7 @@ def project_residual(
     x: jax.Array,
     y: jax.Array,
     weights: Linear | Linear8,
-    gate: jax.Array,
+    gate: jax.Array | None,
     *,
     gate_offset: float,
     tiles: GemmTiles,
@@ -159,10 +159,11 @@ def project_residual(
     ]
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
-        return Residual(*refs, *outs, s, gate_offset, how)
+        x, bias, gate = (*refs, None)[:3]
+        return Residual(x, bias, gate, *outs, s, gate_offset, how)
 
     scratch = Residual.scratch(tiles.columns, x.dtype)
-    arrays = (x, weights.bias, gate)
+    arrays = (x, weights.bias) if gate is None else (x, weights.bias, gate)
     made = _product(
         "project_residual", y, None, weights, arrays, outputs, scratch, epilogue, tiles, how
     )

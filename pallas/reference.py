@@ -151,10 +151,15 @@ def prompt_attention(
 
 
 def project_residual(
-    x: jax.Array, y: jax.Array, weights: Linear, gate: jax.Array, *, gate_offset: float
+    x: jax.Array, y: jax.Array, weights: Linear, gate: jax.Array | None, *, gate_offset: float
 ) -> jax.Array:
-    """x + (gate_offset + gate) * (y @ kernel + bias); x (n, dim), y (n, inputs), gate (dim,)."""
-    change = (gate_offset + gate)[None] * linear(y, weights)
+    """x + (gate_offset + gate) * (y @ kernel + bias); x (n, dim), y (n, inputs), gate (dim,).
+
+    Without a gate x + y @ kernel + bias.
+    """
+    change = linear(y, weights)
+    if gate is not None:
+        change = (gate_offset + gate)[None] * change
     return (x.astype(jnp.float32) + change).astype(x.dtype)
 
 
@@ -237,7 +242,7 @@ def block(
             heads=q.shape[1], norm=norm, qk_norm=qk_norm,
         )  # fmt: skip
         flat = prompt_attention(q, *seen.prompt).reshape(x.shape)
-        x = project_residual(x, flat, weights.cross.out, jnp.zeros_like(gate), gate_offset=1.0)
+        x = project_residual(x, flat, weights.cross.out, None, gate_offset=gate_offset)
     hidden = project_gelu(x, modulation.mlp, weights.up, norm=norm)
     gate = modulation.mlp_gate
     return project_residual(x, hidden, weights.down, gate, gate_offset=gate_offset), ring

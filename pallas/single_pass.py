@@ -72,7 +72,6 @@ def single_pass_block(
         "slot": Slot(*store, seen.slot[None]),
         "sight": Sight.of(seen.ages, seen.visible, variant.rotary),
         "prompt": prompt,
-        "none": jnp.zeros_like(modulation.mlp_gate) if prompt else None,
     }
     leaves, tree = jax.tree.flatten(arrays)
     outputs = _outputs(n, dim, weights, prompt is not None, variant, stream.x.dtype)
@@ -258,7 +257,7 @@ def _phases(
             attend(arrays, attention.tiles_for(words.shape[1], words.shape[1], d)),
             product(
                 attended, cross.out, tiles.out, None,
-                added(before.x, given["none"], 1.0, after),
+                added(before.x, None, offset, after),
             ),
         ]  # fmt: skip
         middle = after
