@@ -279,7 +279,7 @@ class Sight(NamedTuple):
     """What a frame sees of the ring, as the kernels read it; the same for all layers."""
 
     order: jax.Array
-    count: jax.Array
+    number: jax.Array
     turns: tuple[jax.Array, jax.Array] | None
 
     @classmethod
@@ -385,7 +385,7 @@ def _attention(
     keys, values = (store.reshape(slots, m, heads * d) for store in ring)
     turner = jnp.asarray(swap, q.dtype)
     (out,) = kernel(
-        q.reshape(n, heads * d), keys, values, turner, sight.order, sight.count,
+        q.reshape(n, heads * d), keys, values, turner, sight.order, sight.number,
         *(more[name] for name in names), *(sight.turns or ()),
     )  # fmt: skip
     return out.reshape(n, heads, d)

@@ -52,12 +52,12 @@ def xla_block(
     def put(store: jax.Array, new: jax.Array) -> jax.Array:
         return jax.lax.dynamic_update_slice(store, new.astype(dtype)[None], (seen.slot, 0, 0, 0))
 
-    tables = tuple(table[:, None] for table in space)
+    across, along = (table[:, None] for table in space)
     q, k, value = jnp.split(
         linear(norm_modulate(x, modulation.attention, v.norm), weights.qkv), 3, axis=-1
     )
     q, k = (
-        turn(normed(part, scale), *tables, v.rotary.swap())
+        turn(normed(part, scale), across, along, v.rotary.swap())
         for part, scale in zip((q, k), weights.scales, strict=True)
     )
     ring = Ring(put(ring.keys, k), put(ring.values, value.reshape(n, heads, d)))

@@ -33,10 +33,6 @@ class Choice:
     chosen: str | None
     refusals: dict[str, str]
 
-    def lines(self) -> list[str]:
-        said = [f"{self.operation} {self.shapes}: {self.chosen or 'nothing'} on {self.device}"]
-        return said + [f"  not {name}: {why}" for name, why in self.refusals.items()]
-
 
 def register(operation: str, name: str, implementation: Callable[..., Any]) -> None:
     """Let `implementation` serve `operation`; those registered earlier are tried first."""

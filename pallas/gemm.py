@@ -120,7 +120,7 @@ def gemm_block(
             plgpu.barrier_arrive(s["empty"].at[(steps - 1) % tiles.stages])
             epilogue.finish(wg, start, column * tiles.columns, acc[...])
 
-        pl.run_scoped(scope, plgpu.ACC((ROWS, tiles.columns), jnp.float32))
+        pl.run_scoped(scope, plgpu.WGMMAAccumulatorRef((ROWS, tiles.columns), jnp.float32))
 
     def load() -> None:
         def fetch_right(step: Any) -> None:

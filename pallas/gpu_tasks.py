@@ -71,7 +71,8 @@ class Inputs:
         ]
         space = shape.rotary.space_tables(*shape.grid)
         pad = ((0, self.rows - shape.tokens), (0, 0))
-        self.space = tuple(jnp.pad(table, pad) for table in space)
+        cos, sin = (jnp.pad(table, pad) for table in space)
+        self.space = (cos, sin)
         self.slot = jnp.int32(1)
         self.ages = (1 - jnp.arange(slots)) % slots
         self.visible = jnp.ones((slots,), bool)
@@ -193,7 +194,7 @@ def milliseconds(call: Callable[[], Any], wait: Callable[[Any], Any], samples: i
     """Sorted times of a call; each sample is ten calls in a row, so that the host stays ahead."""
     for _ in range(3):
         wait(call())
-    times = []
+    times, result = [], None
     for _ in range(samples):
         start = time.perf_counter()
         for _ in range(10):

@@ -65,8 +65,8 @@ def tile(shape: Sequence[int], dtype: Any) -> Any:
     bits = jnp.dtype(dtype).itemsize * 8
     swizzle = plgpu.find_swizzle(shape[-1] * bits)
     transforms = (
-        plgpu.TilingTransform((8, swizzle * 8 // bits)),
-        plgpu.SwizzleTransform(swizzle),
+        plgpu.TilingTransform((8, swizzle * 8 // bits)),  # pyright: ignore[reportAbstractUsage]
+        plgpu.SwizzleTransform(swizzle),  # pyright: ignore[reportAbstractUsage]
     )
     return plgpu.SMEM(tuple(shape), dtype, transforms=transforms)
 
@@ -169,7 +169,7 @@ def fence_device_memory() -> None:
         void = ir.Type.parse("!llvm.void")
         llvm.inline_asm(void, [], "fence.proxy.async.global;", "", has_side_effects=True)
 
-    fence()
+    fence()  # pyright: ignore[reportCallIssue]
 
 
 def product(a: Any, b: Any, shape: tuple[int, int]) -> jax.Array:
@@ -179,15 +179,15 @@ def product(a: Any, b: Any, shape: tuple[int, int]) -> jax.Array:
         plgpu.wgmma(acc, a, b)
         return acc[...]
 
-    return pl.run_scoped(scope, plgpu.ACC(shape, jnp.float32))
+    return pl.run_scoped(scope, plgpu.WGMMAAccumulatorRef(shape, jnp.float32))
 
 
 def accumulate(acc: jax.Array, a: jax.Array, b: Any, how: Launch) -> jax.Array:
     """Acc + a @ b, with a in registers and b in SMEM."""
     if how.interpret:
         return acc + jnp.dot(a, b[...], preferred_element_type=jnp.float32)
-    step = pl.run_state(lambda ref: plgpu.wgmma(ref, a, b))
-    return step(plgpu.ACC.init(acc))
+    step: Any = pl.run_state(lambda ref: plgpu.wgmma(ref, a, b))
+    return step(plgpu.WGMMAAccumulatorRef.init(acc))
 
 
 def columns(vector: Any, start: Any, width: int) -> jax.Array:

@@ -160,7 +160,7 @@ def project_residual(
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
         x, bias, gate = (*refs, None)[:3]
-        return Residual(x, bias, gate, *outs, s, gate_offset, how)
+        return Residual(x, bias, gate, outs[0], outs[1], s, gate_offset, how)
 
     scratch = Residual.scratch(tiles.columns, x.dtype)
     arrays = (x, weights.bias) if gate is None else (x, weights.bias, gate)
@@ -185,7 +185,7 @@ def project_gelu(
     ]
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
-        return Gelu(*refs, *outs, s, how)
+        return Gelu(refs[0], outs[0], s, how)
 
     (out,) = _product(
         "project_gelu",
@@ -236,7 +236,9 @@ def _product(
     def body(*arrays: Any, **s: Any) -> None:
         (x, *refs), row = arrays, jax.lax.axis_index("rows")
         right_refs, refs = refs[: len(right)], refs[len(right) :]
-        prologue = Prologue(*refs[:3], modulated[1]) if modulated is not None else None
+        prologue = None
+        if modulated is not None:
+            prologue = Prologue(refs[0], refs[1], refs[2], modulated[1])
         inner, outs = refs[len(before) : len(refs) - len(outputs)], refs[-len(outputs) :]
         epilogue, column = make_epilogue(inner, outs, s), jax.lax.axis_index("columns")
 

@@ -85,8 +85,8 @@ def project_heads(
         part = parts[index] if qk_norm == "full" else parts[index].reshape(n, heads, d)
         part = part * jax.lax.rsqrt(jnp.mean(part**2, axis=-1, keepdims=True) + EPS)
         part = part * scale.reshape((1,) * (part.ndim - 1) + (-1,))
-        tables = (table[:, None, :] for table in space)
-        parts[index] = turn(part.reshape(n, heads, d), *tables, rotary.swap())
+        cos, sin = (table[:, None, :] for table in space)
+        parts[index] = turn(part.reshape(n, heads, d), cos, sin, rotary.swap())
     query, key, value = (part.reshape(n, heads, d) for part in parts)
 
     def put(store: jax.Array, new: jax.Array) -> jax.Array:

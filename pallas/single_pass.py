@@ -58,7 +58,7 @@ def single_pass_block(
         raise NotImplementedError(
             f"{blocks} blocks that wait for each other; {mosaic.MULTIPROCESSORS} can be resident"
         )
-    store = Ring(*(jax.new_ref(each.reshape(slots, m, dim)) for each in ring))
+    store: Any = [jax.new_ref(each.reshape(slots, m, dim)) for each in ring]
     swap = jnp.asarray(variant.rotary.swap(), stream.x.dtype)
     prompt = None
     if seen.prompt is not None:
@@ -69,7 +69,7 @@ def single_pass_block(
         "weights": weights,
         "modulation": modulation,
         "space": Space(*space, swap),
-        "slot": Slot(*store, seen.slot[None]),
+        "slot": Slot(store[0], store[1], seen.slot[None]),
         "sight": Sight.of(seen.ages, seen.visible, variant.rotary),
         "prompt": prompt,
     }
@@ -202,7 +202,8 @@ def _phases(
         x = left.x if modulated is not None else left
         prologue = None
         if modulated is not None:
-            prologue = Prologue(left.moments, *modulated, variant.norm)
+            shift, scale = modulated
+            prologue = Prologue(left.moments, shift, scale, variant.norm)
         epilogue = finish(linear.bias, s)
 
         def work(row: jax.Array, column: jax.Array, ready: Ready) -> Roles:
@@ -219,7 +220,7 @@ def _phases(
         return arrays.queries.shape[1] // d, work
 
     def added(before: Any, gate: Any, offset: float, after: Stream) -> Callable[..., Epilogue]:
-        return lambda bias, s: Residual(before, bias, gate, *after, s, offset, how)
+        return lambda bias, s: Residual(before, bias, gate, after.x, after.moments, s, offset, how)
 
     keys, values, _ = slot = given["slot"]
     space, sight = given["space"], given["sight"]
@@ -232,8 +233,8 @@ def _phases(
             ),
         ),
         attend(
-            AttentionArrays(
-                out["query"], keys, values, space.swap, *sight, None, None, None, out["attended"]
+            _attention_arrays(
+                out["query"], keys, values, space.swap, sight, None, out["attended"]
             ),
             attention.tiles_for(variant.length, m, d),
         ),
@@ -246,9 +247,7 @@ def _phases(
         words, values, length, sight = given["prompt"]
         query, attended, after = out["cross"]
         cross, before = weights.cross, middle
-        arrays = AttentionArrays(
-            query, words, values, space.swap, *sight, None, None, length, attended
-        )
+        arrays = _attention_arrays(query, words, values, space.swap, sight, length, attended)
         phases += [
             product(
                 before, cross.query, tiles.out, modulation.cross,
@@ -272,6 +271,15 @@ def _phases(
             added(middle.x, modulation.mlp_gate, offset, out["last"]),
         ),
     ]  # fmt: skip
+
+
+def _attention_arrays(
+    queries: Any, keys: Any, values: Any, swap: Any, sight: Sight, lengths: Any, out: Any
+) -> AttentionArrays:
+    order, count, turns = sight
+    return AttentionArrays(
+        queries, keys, values, swap, order, count, turns, None, None, lengths, out
+    )
 
 
 def _go_through(

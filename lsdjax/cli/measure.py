@@ -280,5 +280,5 @@ class InfoCommand(Measurement):
                 "bytes": sum(leaf.nbytes for leaf in leaves),
             },
             "config": asdict(loaded.config),
-            "block": runs_on(loaded.config),
+            "runs_on": [asdict(choice) for choice in runs_on(loaded.config)],
         }

@@ -249,7 +249,7 @@ def model_graph(config: ModelConfig) -> nnx.GraphDef:
     return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
 
 
-def runs_on(config: ModelConfig) -> list[str]:
+def runs_on(config: ModelConfig) -> list[dispatch.Choice]:
     """What the blocks of one denoising step of a stream run on here, and why not on the rest."""
 
     def denoise() -> jax.Array:
@@ -263,7 +263,7 @@ def runs_on(config: ModelConfig) -> list[str]:
 
     dispatch.forget()
     nnx.eval_shape(denoise)
-    return [line for choice in dispatch.choices() for line in choice.lines()]
+    return dispatch.choices()
 
 
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:

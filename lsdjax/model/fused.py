@@ -66,7 +66,8 @@ def fused_block(
         ),
     )
     variant = variant_of(block, n, dim)
-    space = tuple(padded(table, 0, rows) for table in variant.rotary.space_tables(*block.grid))
+    cos, sin = (padded(table, 0, rows) for table in variant.rotary.space_tables(*block.grid))
+    space = (cos, sin)
     stream = Stream.of(padded(x[0, 0], 0, rows))
     known = weights_of(block, x.dtype)
     told = modulation_of(modulation[0, 0])

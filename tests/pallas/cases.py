@@ -71,7 +71,7 @@ def forward(shape: BlockShape, layers: int, *, in_one: bool) -> Case:
         for weight, modulation, ring, prompt in zip(
             weights, modulations, rings, words, strict=True
         ):
-            prompt = Prompt(*prompt, length) if shape.words else None
+            prompt = Prompt(prompt[0], prompt[1], length) if shape.words else None
             seen = Seen(slot, ages, visible, prompt)
             common = (stream, weight, modulation, space)
             if in_one:

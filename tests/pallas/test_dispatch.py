@@ -37,11 +37,6 @@ def test_first_that_serves_is_chosen_and_reasons_are_kept(doubling):
     assert list(dispatch.call("double", jnp.ones(3))) == [2, 2, 2]
     odd = {"even": "size 3; an even one is expected", "never": "not today"}
     assert chosen() == [("float32[2]", "even", {}), ("float32[3]", "any", odd)]
-    assert dispatch.choices()[1].lines() == [
-        "double float32[3]: any on cpu",
-        "  not even: size 3; an even one is expected",
-        "  not never: not today",
-    ]
 
 
 @pytest.mark.parametrize("names", ["even", ("never", "even")])
@@ -73,8 +68,7 @@ def test_a_model_says_what_its_blocks_run_on():
         height=32, width=32, dim=32, depth=1, heads=2, channels=8, experts=2, text_dim=32,
         text_depth=1, window=2,
     )  # fmt: skip
+    refusals = {name: "runs on hopper, not on cpu" for name in ("single pass", "kernel chain")}
     assert runs_on(config) == [
-        "block float32[1, 1, 4, 32]: xla on cpu",
-        "  not single pass: runs on hopper, not on cpu",
-        "  not kernel chain: runs on hopper, not on cpu",
+        dispatch.Choice("block", "float32[1, 1, 4, 32]", "cpu", "xla", refusals)
     ]

@@ -73,20 +73,20 @@ def test_block_is_the_models_block():
     @jax.jit
     def models(state, x, modulation, prompt, past):
         block = nnx.merge(graph, state)
-        return block.through_xla(x, modulation, prompt, Context(*past, ages, visible))
+        return block.through_xla(x, modulation, prompt, Context(past[0], past[1], ages, visible))
 
     @jax.jit
     def contract(state, x, modulation, prompt, past):
         block = nnx.merge(graph, state)
-        store = (jnp.pad(each[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for each in past)
-        words = reference.Prompt(*prompt[:2], jnp.int32(4))
+        keys, values = (jnp.pad(each[0], ((0, 1), (0, 0), (0, 0), (0, 0))) for each in past)
+        words = reference.Prompt(prompt.keys, prompt.values, jnp.int32(4))
         variant = fused.variant_of(block, n, 64)
         return reference.block(
             x[0, 0],
             fused.weights_of(block, jnp.dtype(jnp.float32)),
             fused.modulation_of(modulation[0, 0]),
             variant.rotary.space_tables(*block.grid),
-            reference.Ring(*store),
+            reference.Ring(keys, values),
             reference.Seen(jnp.int32(slots), ages[0], visible[0], words),
             rotary=variant.rotary,
             norm=variant.norm,
@@ -98,7 +98,7 @@ def test_block_is_the_models_block():
     arguments = (state, x, modulation, prompt, past)
     out, keys, values = models(*arguments)
     ours, ring = contract(*arguments)
-    np.testing.assert_allclose(ours, out[0, 0], rtol=1e-4, atol=1e-4 * jnp.abs(out).max())
+    np.testing.assert_allclose(ours, out[0, 0], rtol=1e-4, atol=1e-4 * float(jnp.abs(out).max()))
     np.testing.assert_allclose(ring.keys[slots], keys[0, 0], atol=1e-4)
     np.testing.assert_allclose(ring.values[slots], values[0, 0], atol=1e-4)
 
