@@ -255,7 +255,7 @@ class BenchCommand:
 
 @dataclass(frozen=True)
 class InfoCommand(Measurement):
-    """Print the version, the devices, the checkpoint and its config."""
+    """Print the version, the devices, the checkpoint, its config and what its blocks run on."""
 
     checkpoint: CheckpointArgument = None
     plugin: PluginOption = ()
@@ -265,6 +265,7 @@ class InfoCommand(Measurement):
         import jax
 
         from lsdjax.checkpoint.export import load_checkpoint
+        from lsdjax.model.dit import runs_on
 
         loaded = load_checkpoint(self.checkpoint)
         leaves = jax.tree.leaves(loaded.params)
@@ -279,4 +280,5 @@ class InfoCommand(Measurement):
                 "bytes": sum(leaf.nbytes for leaf in leaves),
             },
             "config": asdict(loaded.config),
+            "runs_on": [asdict(choice) for choice in runs_on(loaded.config)],
         }

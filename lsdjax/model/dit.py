@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lsdjax.codec.pixel import PixelCodec, depth_to_space, space_to_depth
 from lsdjax.core.events import CHANNELS
-from lsdjax.model.cache import KVCache, ages_at
+from lsdjax.model.cache import KVCache, ages_at, init_cache
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.layers import (
     Block,
@@ -27,6 +27,7 @@ from lsdjax.model.layers import (
     sinusoid,
     zeros,
 )
+from lsdjax.pallas import dispatch
 from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
 PASSED = ("observed", "channels", "wide", "dim", "fused")
@@ -263,6 +264,23 @@ def scaled_back(picture: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Ar
 def model_graph(config: ModelConfig) -> nnx.GraphDef:
     """The model without its parameters; the frame size is part of it, the parameters fit any."""
     return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
+
+
+def runs_on(config: ModelConfig) -> list[dispatch.Choice]:
+    """What the blocks of one denoising step of a stream run on here, and why not on the rest."""
+
+    def denoise() -> jax.Array:
+        model = CausalDiT(config, rngs=nnx.Rngs(0))
+        latent = jnp.zeros((1, 1, config.height // 2, config.width // 2, PixelCodec().channels))
+        level, prompt = jnp.zeros((1, 1)), model.prompt(model.text.null())
+        events = jnp.zeros((*latent.shape[:-1], CHANNELS))
+        observation = model.observe(Told(latent, level, latent, level, events), prompt)
+        context = cached_context(init_cache(config, 1, latent.dtype), config)
+        return model.denoise(latent, level, level, observation, prompt, context).sample
+
+    dispatch.forget()
+    nnx.eval_shape(denoise)
+    return dispatch.choices()
 
 
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:

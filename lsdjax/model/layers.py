@@ -1,7 +1,8 @@
 """The DiT's layers: linear maps, prompt-dependent convolutions, attention, the block."""
 
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.rope import rotate_age, rotate_space
+from lsdjax.pallas import dispatch
 
 Initializer = jax.nn.initializers.Initializer
 lecun = jax.nn.initializers.lecun_normal()
@@ -178,6 +180,12 @@ class Block(nnx.Module):
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """x (b, t, n, dim) -> the same, and this call's keys and values (b, t, n, heads, d)."""
         modulation = self.modulation(jax.nn.silu(condition))
+        return dispatch.call("block", x, modulation, prompt, context, block=self)
+
+    def through_xla(
+        self, x: jax.Array, modulation: jax.Array, prompt: PromptAttention, context: Context
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What the kernels of a block have to compute; modulation (b, t, 6 * dim)."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
             part for part in jnp.split(modulation, 6, axis=-1)
         )
@@ -212,3 +220,21 @@ class Block(nnx.Module):
         mixed = jnp.einsum("btnhw,whd->btnhd", weights, prompt.values)
         mixed = checkpoint_name(mixed, "prompt_heads")
         return self.prompt_out(mixed.reshape(*x.shape[:-1], -1))
+
+
+def _through_xla(*arguments: Any, block: Block) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return block.through_xla(*arguments)
+
+
+def _through_kernels(
+    *arguments: Any, block: Block, in_one: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    dispatch.needs(dispatch.HOPPER)
+    from lsdjax.model.fused import fused_block  # the kernels' compiler, where it is of use
+
+    return fused_block(*arguments, block=block, in_one=in_one)
+
+
+dispatch.register("block", "single pass", functools.partial(_through_kernels, in_one=True))
+dispatch.register("block", "kernel chain", functools.partial(_through_kernels, in_one=False))
+dispatch.register("block", "xla", _through_xla)

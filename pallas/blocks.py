@@ -1,0 +1,141 @@
+"""A whole DiT block on Hopper, as a chain of kernels: five, or eight with cross-attention."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+from lsdjax.pallas import attention, projections
+from lsdjax.pallas.gemm import GemmTiles
+from lsdjax.pallas.mosaic import Launch
+from lsdjax.pallas.projections import Stream
+from lsdjax.pallas.reference import BlockModulation, BlockWeights, Ring, Seen
+from lsdjax.pallas.rotary import Rotary
+from lsdjax.pallas.specs import BlockShape
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockTiles:
+    """Tiles of a block's products; `out` also of the cross-attention's two."""
+
+    qkv: GemmTiles
+    out: GemmTiles
+    up: GemmTiles
+    down: GemmTiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What kind of block it is, see `specs.BlockShape`, and how its products are cut.
+
+    length: tokens of a frame, which are the keys of a slot that count.
+    """
+
+    rotary: Rotary
+    norm: str
+    qk_norm: str
+    gate_offset: float
+    length: int
+    tiles: BlockTiles
+
+    @classmethod
+    def of(cls, shape: BlockShape) -> "Variant":
+        return cls(
+            shape.rotary,
+            shape.norm,
+            shape.qk_norm,
+            shape.gate_offset,
+            shape.tokens,
+            tiles_of(shape.dim, shape.head_dim, shape.hidden),
+        )
+
+
+def tiles_of(dim: int, d: int, hidden: int) -> BlockTiles:
+    """Tiles that fill one wave of the chip at the named shapes: on the student, 7 x 16 each."""
+    narrow = max(64, d)
+
+    def widest(columns: int, unit: int, most: int) -> int:
+        return max(
+            (width for width in range(unit, most + 1, unit) if columns % width == 0), default=unit
+        )
+
+    qkv = widest(3 * dim, d, 192)
+    return BlockTiles(
+        GemmTiles(qkv, stages=4),
+        GemmTiles(narrow, stages=6 if narrow == 64 else 4),
+        GemmTiles(widest(hidden, 64, 256), stages=3),
+        GemmTiles(narrow, stages=6 if narrow == 64 else 4),
+    )
+
+
+class LongRing(NamedTuple):
+    """A ring whose keys are yet to be divided by their norms: factors (slots, m), or None."""
+
+    ring: Ring
+    factors: jax.Array | None
+
+
+def kernel_chain(
+    stream: Stream,
+    weights: BlockWeights,
+    modulation: BlockModulation,
+    space: tuple[jax.Array, jax.Array],
+    store: LongRing,
+    seen: Seen,
+    *,
+    variant: Variant,
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[Stream, LongRing]:
+    """See `reference.block`: one kernel after the other, each ahead of the next by its launch."""
+    v, tiles, n = variant, variant.tiles, len(stream.x)
+    qk: dict[str, Any] = {"norm": v.norm, "qk_norm": v.qk_norm, "how": how}
+    q, ring, squares = projections.project_heads(
+        stream, modulation.attention, weights.qkv, weights.scales, space, store.ring, seen.slot,
+        rotary=v.rotary, tiles=tiles.qkv, **qk,
+    )  # fmt: skip
+    store = LongRing(ring, store.factors)
+    more = {}
+    if squares is not None and store.factors is not None:
+        new = projections.key_factors(squares, stream.x.shape[1])[None]
+        store = LongRing(ring, jax.lax.dynamic_update_slice(store.factors, new, (seen.slot, 0)))
+        more = {"squares": squares[: q.shape[1]], "factors": store.factors}
+    attended = attention.ring_attention(
+        q, ring, seen.ages, seen.visible, rotary=v.rotary, length=v.length, how=how, **more
+    )
+    stream = projections.project_residual(
+        stream.x, attended.reshape(n, -1), weights.out, modulation.attention_gate,
+        gate_offset=v.gate_offset, tiles=tiles.out, how=how,
+    )  # fmt: skip
+    if weights.cross and modulation.cross and seen.prompt:
+        stream = _cross_attention(stream, weights, modulation, seen, variant, qk)
+    hidden = projections.project_gelu(
+        stream, modulation.mlp, weights.up, norm=v.norm, tiles=tiles.up, how=how
+    )
+    stream = projections.project_residual(
+        stream.x, hidden, weights.down, modulation.mlp_gate,
+        gate_offset=v.gate_offset, tiles=tiles.down, how=how,
+    )  # fmt: skip
+    return stream, store
+
+
+def _cross_attention(
+    stream: Stream,
+    weights: BlockWeights,
+    modulation: BlockModulation,
+    seen: Seen,
+    variant: Variant,
+    qk: dict[str, Any],
+) -> Stream:
+    assert weights.cross and modulation.cross and seen.prompt
+    heads = seen.prompt.keys.shape[1]
+    tiles = variant.tiles.out
+    q, squares = projections.project_query(
+        stream, modulation.cross, weights.cross.query, weights.cross.scale,
+        heads=heads, tiles=tiles, **qk,
+    )  # fmt: skip
+    more = {} if squares is None else {"squares": squares}
+    attended = attention.prompt_attention(q, *seen.prompt, how=qk["how"], **more)
+    return projections.project_residual(
+        stream.x, attended.reshape(stream.x.shape), weights.cross.out, None,
+        gate_offset=variant.gate_offset, tiles=tiles, how=qk["how"],
+    )  # fmt: skip

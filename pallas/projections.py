@@ -1,0 +1,264 @@
+"""The block's projections on Hopper: one product each, with what surrounds it fused in.
+
+The residual stream comes as `Stream`, with the moments of its rows; `Stream.of` makes them for the
+first block, afterwards `project_residual` hands them on.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lsdjax.pallas import fp8, mosaic
+from lsdjax.pallas.epilogues import Gelu, Heads, Residual, Slot, Space
+from lsdjax.pallas.fp8 import DEPTH, Linear8, fp8_block
+from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue, gemm_block, scratch
+from lsdjax.pallas.mosaic import Launch
+from lsdjax.pallas.reference import EPS, HeadNorm, Linear, Modulation, Ring
+from lsdjax.pallas.rotary import Rotary
+
+
+class Stream(NamedTuple):
+    """The residual stream x (n, dim), and the moments (parts, 2, n) of its rows, float32.
+
+    Over the parts the moments add up to each row's sum and sum of squares.
+    """
+
+    x: jax.Array
+    moments: jax.Array
+
+    @classmethod
+    def of(cls, x: jax.Array) -> "Stream":
+        wide = x.astype(jnp.float32)
+        return cls(x, jnp.stack([wide.sum(axis=-1), (wide**2).sum(axis=-1)])[None])
+
+
+def check(n: int, k: int, columns: int, tiles: GemmTiles, *arrays: jax.Array) -> None:
+    """Raises NotImplementedError where a product (n, k) @ (k, columns) does not fit the tiles."""
+    if n % BLOCK_ROWS or k % tiles.depth or columns % tiles.columns:
+        raise NotImplementedError(
+            f"product of {n} x {k} and {k} x {columns}; multiples of {BLOCK_ROWS}, {tiles.depth} "
+            f"and {tiles.columns} are expected"
+        )
+    if types := {str(array.dtype) for array in arrays} - {"bfloat16"}:
+        raise NotImplementedError(f"operands of {', '.join(types)}; bfloat16 is expected")
+
+
+def project_heads(
+    stream: Stream,
+    modulation: Modulation,
+    weights: Linear | Linear8,
+    scales: HeadNorm,
+    space: tuple[jax.Array, jax.Array],
+    ring: Ring,
+    slot: jax.Array,
+    *,
+    rotary: Rotary,
+    norm: str,
+    tiles: GemmTiles,
+    qk_norm: str = "head",
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[jax.Array, Ring, jax.Array | None]:
+    """See `reference.project_heads`; `space` has as many rows as the stream.
+
+    With norms over all heads, queries and keys are not divided yet, and the third result holds
+    their sums of squares (2 * heads, n).
+    """
+    (n, dim), (slots, m, heads, d) = stream.x.shape, ring.keys.shape
+    if tiles.columns % d or m < n:
+        raise NotImplementedError(f"heads of {d} in tiles of {tiles.columns}, slots of {m} for {n}")
+    keys, values = (jax.new_ref(store.reshape(slots, m, dim)) for store in ring)
+    outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]
+    if qk_norm == "full":
+        outputs.append(jax.ShapeDtypeStruct((2 * heads, n), jnp.float32))
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        bias, q_scale, k_scale, cos, sin, swap, number, keys, values = refs
+        out, squares = (*outs, None)[:2]
+        space, slot = Space(cos, sin, swap), Slot(keys, values, number)
+        return Heads(bias, (q_scale, k_scale), space, out, slot, squares, s, how)
+
+    swap = jnp.asarray(rotary.swap(), stream.x.dtype)
+    query, *squares = _product(
+        "project_heads",
+        stream,
+        (modulation, norm),
+        weights,
+        (weights.bias, *scales, *space, swap, slot[None], keys, values),
+        outputs,
+        Heads.scratch(d, stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    ring = Ring(*(jax.freeze(ref).reshape(slots, m, heads, d) for ref in (keys, values)))
+    return query.reshape(n, heads, d), ring, (*squares, None)[0]
+
+
+def key_factors(squares: jax.Array, dim: int) -> jax.Array:
+    """1 / RMS over all heads of each key (n,), from the sums that `project_heads` makes."""
+    heads = len(squares) // 2
+    return jax.lax.rsqrt(squares[heads:].sum(axis=0) / dim + EPS)
+
+
+def project_query(
+    stream: Stream,
+    modulation: Modulation,
+    weights: Linear | Linear8,
+    scale: jax.Array,
+    *,
+    heads: int,
+    norm: str,
+    tiles: GemmTiles,
+    qk_norm: str = "head",
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[jax.Array, jax.Array | None]:
+    """See `reference.project_query`; with norms over all heads as `project_heads`."""
+    n, dim = stream.x.shape
+    d = dim // heads
+    outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]
+    if qk_norm == "full":
+        outputs.append(jax.ShapeDtypeStruct((heads, n), jnp.float32))
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        out, squares = (*outs, None)[:2]
+        return Heads(refs[0], (refs[1],), None, out, None, squares, s, how)
+
+    query, *squares = _product(
+        "project_query",
+        stream,
+        (modulation, norm),
+        weights,
+        (weights.bias, scale),
+        outputs,
+        Heads.scratch(d, stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    return query.reshape(n, heads, d), (*squares, None)[0]
+
+
+def project_residual(
+    x: jax.Array,
+    y: jax.Array,
+    weights: Linear | Linear8,
+    gate: jax.Array | None,
+    *,
+    gate_offset: float,
+    tiles: GemmTiles,
+    how: Launch = Launch(),  # noqa: B008
+) -> Stream:
+    """See `reference.project_residual`; the result comes with its moments."""
+    n, dim = x.shape
+    outputs = [
+        jax.ShapeDtypeStruct((n, dim), x.dtype),
+        jax.ShapeDtypeStruct((dim // tiles.columns, 2, n), jnp.float32),
+    ]
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        x, bias, gate = (*refs, None)[:3]
+        return Residual(x, bias, gate, outs[0], outs[1], s, gate_offset, how)
+
+    scratch = Residual.scratch(tiles.columns, x.dtype)
+    arrays = (x, weights.bias) if gate is None else (x, weights.bias, gate)
+    made = _product(
+        "project_residual", y, None, weights, arrays, outputs, scratch, epilogue, tiles, how
+    )
+    return Stream(*made)
+
+
+def project_gelu(
+    stream: Stream,
+    modulation: Modulation,
+    weights: Linear | Linear8,
+    *,
+    norm: str,
+    tiles: GemmTiles,
+    how: Launch = Launch(),  # noqa: B008
+) -> jax.Array:
+    """See `reference.project_gelu`."""
+    outputs = [
+        jax.ShapeDtypeStruct((len(stream.x), len(weights.bias)), stream.x.dtype),
+    ]
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        return Gelu(refs[0], outs[0], s, how)
+
+    (out,) = _product(
+        "project_gelu",
+        stream,
+        (modulation, norm),
+        weights,
+        (weights.bias,),
+        outputs,
+        Gelu.scratch(stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    return out
+
+
+def _product(
+    name: str,
+    left: Stream | jax.Array,
+    modulated: tuple[Modulation, str] | None,
+    weights: Linear | Linear8,
+    arrays: Sequence[Any],
+    outputs: Sequence[jax.ShapeDtypeStruct],
+    more: dict[str, Any],
+    make_epilogue: Callable[[Any, Any, dict[str, Any]], Epilogue],
+    tiles: GemmTiles,
+    how: Launch,
+) -> Sequence[jax.Array]:
+    """Launch one block of `gemm_block` a tile; the epilogue is made from `arrays` and `outputs`."""
+    x = left.x if isinstance(left, Stream) else left
+    (n, k), columns, short = x.shape, len(weights.bias), isinstance(weights, Linear8)
+    if isinstance(weights, Linear8):
+        right, parts = weights[:2], weights.scale.shape
+        tiles = dataclasses.replace(tiles, columns=columns // parts[1], depth=k // parts[0])
+        check(n, k, columns, tiles, x)
+        if tiles.depth != DEPTH or weights.kernel.dtype != jnp.float8_e4m3fn:
+            raise NotImplementedError(
+                f"{weights.kernel.dtype} with a scale for {tiles.depth} inputs; "
+                f"e4m3 and {DEPTH} are expected"
+            )
+    else:
+        right = (weights.kernel,)
+        check(n, k, columns, tiles, x, weights.kernel)
+    before = ()
+    if isinstance(left, Stream) and modulated is not None:
+        before = (left.moments, *modulated[0])
+
+    def body(*arrays: Any, **s: Any) -> None:
+        (x, *refs), row = arrays, jax.lax.axis_index("rows")
+        right_refs, refs = refs[: len(right)], refs[len(right) :]
+        prologue = None
+        if modulated is not None:
+            prologue = Prologue(refs[0], refs[1], refs[2], modulated[1])
+        inner, outs = refs[len(before) : len(refs) - len(outputs)], refs[-len(outputs) :]
+        epilogue, column = make_epilogue(inner, outs, s), jax.lax.axis_index("columns")
+
+        def ready() -> None:
+            mosaic.wait_for_previous(how)
+
+        block = fp8_block if short else gemm_block
+        operand = tuple(right_refs) if short else right_refs[0]
+        mosaic.by_role(
+            block(row, column, x, operand, s, prologue, epilogue, tiles, how, ready), how
+        )
+        mosaic.release_next(how)
+
+    kernel = mosaic.launch(
+        body,
+        outputs,
+        (fp8.scratch if short else scratch)(tiles, x.dtype) | more,
+        how,
+        grid=(n // BLOCK_ROWS, columns // tiles.columns),
+        names=("rows", "columns"),
+        name=f"{name}_fp8" if short else name,
+    )
+    return kernel(x, *right, *before, *arrays)

@@ -1,0 +1,82 @@
+"""The kernels at production shapes, compiled for sm_90a on a machine without a GPU: the gates.
+
+Needs the dependency group `hopper` (a compiler of 1.3 GB and no driver); skipped without.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("offline.py")
+ROOT = SCRIPT.parent.parent.parent
+SMEM_LIMIT = 232_448
+FENCES = {"ring_attention": 2, "project_heads": 7, "project_gelu": 5, "project_residual": 1}
+"""Before wgmma or the copy engine reads what a warpgroup wrote. The interpreter's race detector
+sees those before copies only, so they are counted in the machine code."""
+PER_BLOCK = {"student_chain": 6, "student_single_pass": 2, "wan_chain": 9}
+
+
+def reports(folder: Path, *cases: str) -> dict[str, dict]:
+    """Compile in a process of its own, or skip where there is nothing to compile with."""
+    if importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+        pytest.skip("compile gates for Hopper need `uv sync --group hopper`")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCRIPT), str(folder), *cases]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=3600
+    )
+    if (skip := folder / "skip.txt").exists():
+        pytest.skip(f"compile gates for Hopper cannot run here: {skip.read_text()}")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads((folder / "report.json").read_text())
+
+
+def check_kernels(report: dict[str, dict]) -> None:
+    for case, compiled in report.items():
+        for name, kernel in compiled["kernels"].items():
+            where = f"{case}: {name}: {kernel}"
+            assert kernel["spill_stores"] == 0, where
+            assert kernel["local_memory"] == 0, where
+            assert "C7512" not in kernel["warnings"], where  # wgmma was serialised
+            assert "C7508" not in kernel["warnings"], where  # register counts were ignored
+            assert kernel["hgmma"] + kernel["qgmma"] > 0, where
+            assert kernel["smem"] <= SMEM_LIMIT, where
+            assert kernel["dependent_launch"] > 0, where
+
+
+def check_counts(report: dict[str, dict], forward: str) -> None:
+    """A second layer adds the kernels of one block; what a frame needs once is in the first."""
+    one, two = (len(report[f"{forward}_{layers}"]["thunks"]) for layers in (1, 2))
+    said = json.dumps(report[f"{forward}_2"]["thunks"], indent=1)
+    assert 0 < two - one <= PER_BLOCK[forward], said
+
+
+def check_fences(kernels: dict[str, dict]) -> None:
+    for name, kernel in kernels.items():
+        wanted = FENCES[name.rpartition("_")[0]]
+        assert kernel["shared_fences"] >= wanted, f"{name}: {kernel}"
+
+
+def test_student_compiles_within_the_gates(tmp_path):
+    forwards = ("student_chain", "student_single_pass")
+    cases = [f"{name}_{layers}" for name in forwards for layers in (1, 2)]
+    report = reports(tmp_path, *cases, "student_fp8")
+    check_kernels(report)
+    check_fences(report["student_chain_1"]["kernels"])
+    assert all(kernel["qgmma"] > 0 for kernel in report["student_fp8"]["kernels"].values())
+    for forward in forwards:
+        check_counts(report, forward)
+    names = {name for case in report.values() for name in case["kernels"]}
+    assert any(name.startswith("single_pass_block") for name in names), names
+
+
+@pytest.mark.slow
+def test_wan_compiles_within_the_gates(tmp_path):
+    report = reports(tmp_path, "wan_chain_1", "wan_chain_2", "wan_long_chain_1")
+    check_kernels(report)
+    check_counts(report, "wan_chain")
