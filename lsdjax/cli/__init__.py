@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
+from lsdjax.cli.convert import ConvertCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
@@ -31,6 +32,7 @@ Command = (
     | Annotated[BenchCommand, subcommand("bench")]
     | Annotated[TrainCommand, subcommand("train")]
     | Annotated[AblateCommand, subcommand("ablate")]
+    | Annotated[ConvertCommand, subcommand("convert")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 
