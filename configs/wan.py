@@ -74,3 +74,43 @@ def wan_preset(name: str) -> WanConfig:
     if name not in WAN_PRESETS:
         raise UserError(f"no preset {name!r}; one of {sorted(WAN_PRESETS)} is expected")
     return WAN_PRESETS[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class WanRecipe:
+    """How a Wan-shaped model is trained on pairs.
+
+    Attributes:
+        model: its sizes; the pixel codec's, for which latents need not be made first.
+        steps, groups, clips, frames: optimizer steps; groups a step, each under one prompt; clips a
+            group; frames a clip, a multiple of the model's chunk.
+        learning_rate, warmup: at the end of the warm-up, from where it falls to zero in a line.
+        pure_share: share of the chunks at pure noise.
+        objective, seed, clip_norm, checkpoint_every: as `TrainConfig` has them.
+    """
+
+    model: WanConfig
+    steps: int = 2000
+    groups: int = 4
+    clips: int = 2
+    frames: int = 6
+    learning_rate: float = 1e-3
+    warmup: int = 50
+    pure_share: float = 0.3
+    objective: str = "forcing"
+    seed: int = 0
+    clip_norm: float = 1.0
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        if self.model.codec != "pixel":
+            raise UserError(f"codec={self.model.codec!r}; only 'pixel' can be trained on")
+        if self.frames % self.model.chunk or min(self.steps, self.groups, self.clips) < 1:
+            raise UserError(
+                f"frames={self.frames}, steps={self.steps}, groups={self.groups}, "
+                f"clips={self.clips}; a multiple of chunk={self.model.chunk} and positive numbers "
+                "are expected"
+            )
+
+
+WAN_RECIPES: dict[str, WanRecipe] = {"tiny-wan": WanRecipe(TINY_WAN)}

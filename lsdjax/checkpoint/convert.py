@@ -77,13 +77,29 @@ def import_checkpoint(
     views = {
         rule.ours: rule.layout.ours(found[rule.public].view()) for rule in component.rules(config)
     }
-    path, kind = target / f"{component.kind}.safetensors", component.kind
+    path, resumed = save_component(
+        target, component.kind, config, views, source=describe_source(found)
+    )
+    return _report(component.kind, path, views, resumed, dropped)
+
+
+def save_component(
+    target: Path, kind: str, config: Any, tensors: Mapping[str, np.ndarray], *, source: str = ""
+) -> tuple[Path, bool]:
+    """Write one network under our names, its config last; the path, and whether it was gone on.
+
+    source: of what the tensors are; an interrupted write of the same source is gone on with.
+
+    Raises:
+        UserError: there is no room.
+    """
+    path = target / f"{kind}.safetensors"
+    resumed = _write(path, tensors, source or os.urandom(8).hex())
     description = {"format": FORMAT, "kind": kind, "config": dataclasses.asdict(config)}
-    resumed = _write(path, views, describe_source(found))
     partial = target / f"{kind}.json.partial"
     partial.write_text(json.dumps(description, indent=1) + "\n")
     os.replace(partial, target / f"{kind}.json")
-    return _report(kind, path, views, resumed, dropped)
+    return path, resumed
 
 
 def export_checkpoint(source: Path, target: Path) -> list[Conversion]:

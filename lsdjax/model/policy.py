@@ -32,6 +32,15 @@ class CachePolicy(abc.ABC):
     @abc.abstractmethod
     def slots(self) -> int: ...
 
+    @property
+    def compressed(self) -> int:
+        """How many frames' worth of tokens are kept of those that were let go.
+
+        They are the tokens that recent queries attend to most, of any frames; so neither `slot` nor
+        `sees` is asked about them, and no training sees them. Only `lsdjax.model.wan` has them.
+        """
+        return 0
+
     @abc.abstractmethod
     def slot(self, index: jax.Array) -> jax.Array:
         """Where frame `index` () int32 is written: () int32 in 0..slots - 1."""
@@ -77,8 +86,20 @@ class DeepSinks(RingWithSinks):
     def sees(self, index: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
         age = index - frames
         visible = (age <= self.window) | (frames < self.sinks)
-        nearest = jnp.where(frames < self.sinks, self.window + self.sinks - frames, self.window)
+        behind = self.window + self.compressed
+        nearest = jnp.where(frames < self.sinks, behind + self.sinks - frames, behind)
         return jnp.clip(age, 0, nearest), visible
+
+
+class Participative(DeepSinks):
+    """As `DeepSinks`; of the frames let go, the tokens that take part most stay between the two.
+
+    They fill half as many frames as the window (Deep Forcing's participative compression, 2025).
+    """
+
+    @property
+    def compressed(self) -> int:
+        return max(1, self.window // 2)
 
 
 class RollingSink(RingWithSinks):
@@ -103,7 +124,12 @@ class RollingSink(RingWithSinks):
 
 CACHE_POLICIES: Registry[type[CachePolicy]] = Registry(
     "cache policy",
-    {"sinks": RingWithSinks, "deep-sinks": DeepSinks, "rolling-sink": RollingSink},
+    {
+        "sinks": RingWithSinks,
+        "deep-sinks": DeepSinks,
+        "rolling-sink": RollingSink,
+        "participative": Participative,
+    },
 )
 
 

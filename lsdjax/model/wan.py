@@ -14,6 +14,7 @@ from flax import nnx
 from lsdjax.codec.pixel import depth_to_space
 from lsdjax.model.cache import KVCache, ages_at, write
 from lsdjax.model.layers import Linear, zeros
+from lsdjax.model.participative import absorb
 from lsdjax.model.wan_config import PATCH, WanConfig
 from lsdjax.model.wan_layers import BASE, WanBlock, WanContext, WanPrompt, layer_norm, shift_scale
 
@@ -22,11 +23,15 @@ TIMESTEPS = 1000
 
 
 class WanPrediction(NamedTuple):
-    """velocity (b, t, h, w, ch); keys, values (layers, b, t, n, heads, d) of the call's frames."""
+    """velocity (b, t, h, w, ch); keys, values (layers, b, t, n, heads, d) of the call's frames.
+
+    queries: (layers, b, heads, d), those of the last chunk added up.
+    """
 
     velocity: jax.Array
     keys: jax.Array
     values: jax.Array
+    queries: jax.Array
 
 
 class WanDiT(nnx.Module):
@@ -83,15 +88,15 @@ class WanDiT(nnx.Module):
         code = sinusoid(TIMESTEPS * noise_level, self.config.frequency_dim)
         time = self.time_out(jax.nn.silu(self.time_in(code)))
         told = self.told(jax.nn.silu(time)).reshape(b, t, 6, -1)
-        keys, values = [], []
+        traces = []
         for block, words, seen in zip(self.blocks, prompt, context, strict=True):
-            x, key, value = block(x, told, words, seen, grid)
-            keys.append(key)
-            values.append(value)
+            x, trace = block(x, told, words, seen, grid)
+            traces.append(trace)
         table = self.head_modulation[...].astype(jnp.float32)[None, None]
         shift, scale = ((time + table[:, :, i]) for i in range(2))
         x = self.head(shift_scale(layer_norm(x), shift, scale)).reshape(b, t, *grid, -1)
-        return WanPrediction(depth_to_space(x, PATCH), jnp.stack(keys), jnp.stack(values))
+        stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *traces)
+        return WanPrediction(depth_to_space(x, PATCH), *stacked)
 
     def __call__(
         self,
@@ -156,15 +161,33 @@ def clean_context(clean: WanPrediction, config: WanConfig) -> tuple[WanContext, 
 
 def cached_context(cache: KVCache, config: WanConfig) -> tuple[WanContext, ...]:
     """What the next chunk sees of the KV cache."""
-    ages, visible = _ages(cache.length[None], cache.frames, config)
+    ages, visible = cached_ages(cache, config)
     return tuple(
-        WanContext(keys, values, ages, visible)
+        WanContext(keys, values, ages[None], visible[None])
         for keys, values in zip(cache.keys, cache.values, strict=True)
+    )
+
+
+def cached_ages(cache: KVCache, config: WanConfig) -> tuple[jax.Array, jax.Array]:
+    """Ages of the cache's slots to the next chunk, and which it sees: two (slots,).
+
+    The slots of mixed tokens, the last ones, stand between the sinks and the window.
+    """
+    whole, mixed = config.policy.slots, config.policy.compressed
+    ages, visible = _ages(cache.length[None], cache.frames[:whole], config)
+    between = config.window + mixed - jnp.arange(mixed, dtype=ages.dtype)
+    return (
+        jnp.concatenate([ages[0], between]),
+        jnp.concatenate([visible[0], cache.frames[whole:] >= 0]),
     )
 
 
 def write_chunk(cache: KVCache, prediction: WanPrediction, config: WanConfig) -> KVCache:
     """Put the frames of one chunk where the policy says, the earliest first."""
     for t in range(config.chunk):
+        if config.policy.compressed:
+            slot = config.policy.slot(cache.length)
+            ages, _ = cached_ages(cache, config)
+            cache = absorb(cache, slot, prediction.queries, ages, config.policy)
         cache = write(cache, prediction.keys[:, :, t], prediction.values[:, :, t], config.policy)
     return cache

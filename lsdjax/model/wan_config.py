@@ -127,4 +127,4 @@ class WanConfig:
     @property
     def slots(self) -> int:
         """Latent frames that the KV cache holds."""
-        return self.policy.slots
+        return self.policy.slots + self.policy.compressed

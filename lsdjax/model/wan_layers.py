@@ -128,6 +128,18 @@ class WanContext(NamedTuple):
     visible: jax.Array
 
 
+class Traces(NamedTuple):
+    """What a block leaves of the call's frames.
+
+    keys, values: (b, t, n, heads, d), turned in space and not in time.
+    queries: (b, heads, d), the sum of the last chunk's, turned in space and in time.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    queries: jax.Array
+
+
 def attend(q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array) -> jax.Array:
     """softmax(q k / sqrt(d)) v over the tokens of the visible slots, the softmax in float32.
 
@@ -164,24 +176,21 @@ class WanBlock(nnx.Module):
         prompt: WanPrompt,
         context: WanContext,
         grid: tuple[int, int],
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """x (b, t, n, dim), told (b, t, 6, dim) of the timestep -> x, keys and values.
-
-        The keys and values (b, t, n, heads, d) are those of the call's frames.
-        """
+    ) -> tuple[jax.Array, Traces]:
+        """x (b, t, n, dim), told (b, t, 6, dim) of the timestep -> x and what it leaves."""
         told = told + self.modulation[...].astype(jnp.float32)[None, None]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (told[:, :, i] for i in range(6))
-        attended, keys, values = self._self_attention(
+        attended, traces = self._self_attention(
             shift_scale(layer_norm(x), shift_a, scale_a), context, grid
         )
         x = x + attended * gate_a[:, :, None].astype(x.dtype)
         x = x + self._cross_attention(self.cross_norm(layer_norm(x)), prompt)
         hidden = jax.nn.gelu(self.up(shift_scale(layer_norm(x), shift_f, scale_f)))
-        return x + self.down(hidden) * gate_f[:, :, None].astype(x.dtype), keys, values
+        return x + self.down(hidden) * gate_f[:, :, None].astype(x.dtype), traces
 
     def _self_attention(
         self, x: jax.Array, context: WanContext, grid: tuple[int, int]
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, Traces]:
         q = rotate_grid(self.self_attention.queries(x), grid)
         keys, values = self.self_attention.keys_values(x)
         keys = rotate_grid(keys, grid)
@@ -205,7 +214,9 @@ class WanBlock(nnx.Module):
                 )
             )
         mixed = jnp.concatenate(attended, axis=1)
-        return self.self_attention.out(mixed.reshape(x.shape)), keys, values
+        last = rotate_time(q[:, -self.chunk :], own)
+        traces = Traces(keys, values, jnp.sum(last.astype(jnp.float32), axis=(1, 2)))
+        return self.self_attention.out(mixed.reshape(x.shape)), traces
 
     def _cross_attention(self, x: jax.Array, prompt: WanPrompt) -> jax.Array:
         b, t, n, dim = x.shape

@@ -29,6 +29,8 @@ from lsdjax.stream.wan_step import (
     make_wan_step,
     rewind,
 )
+from lsdjax.text.embeddings import HashedWords, PromptFile
+from lsdjax.text.umt5 import Umt5
 
 PromptReader = Callable[[str], np.ndarray]
 """Prompt -> features (words, text_dim)."""
@@ -127,7 +129,10 @@ class WanStream:
     Attributes:
         prompt: the one in force.
         chunk_index: chunks made since the start.
+        events: none; such a stream does not mend itself.
     """
+
+    events: tuple = ()
 
     def __init__(self, streamer: WanStreamer, prompt: str, *, seed: int) -> None:
         self._streamer = streamer
@@ -214,7 +219,7 @@ class WanStream:
     def _recompute(self) -> None:
         streamer, config = self._streamer, self._streamer.config
         before = self._cache
-        cache = rewind(before, config.chunk * len(self._recent))
+        cache = rewind(before, config.chunk * len(self._recent), config)
         for chunk in self._recent:
             cache = streamer._recache(
                 streamer._params, cache, chunk.inputs, chunk.latents, self._encoded
@@ -222,24 +227,67 @@ class WanStream:
         self._cache = keep_sinks(cache, before, config)
 
 
+PROMPTS = "prompts.safetensors"
+
+
+def find_reader(folder: Path, where: str | None, config: WanConfig) -> PromptReader:
+    """What reads the prompts of the model in `folder`.
+
+    where: a file of prompts' features, a folder with UMT5 and its tokenizer.json, or "words" for
+    random features of each word. None looks for UMT5 and prompts.safetensors in `folder` itself.
+
+    Raises:
+        UserError: there is none, or it is damaged or makes other features than the model takes.
+    """
+    place = folder if where is None else Path(where)
+    if where == "words":
+        read: PromptFile | HashedWords | Umt5 = HashedWords(config.text_dim)
+    elif "umt5" in kinds_in(place):
+        loaded = load_component(place, "umt5")
+        read = Umt5(loaded.config, loaded.tensors, place / "tokenizer.json")
+    elif place.is_file():
+        read = PromptFile(place)
+    elif (place / PROMPTS).is_file():
+        read = PromptFile(place / PROMPTS)
+    else:
+        raise UserError(
+            f"nothing in {str(place)!r} reads prompts; umt5 with its tokenizer.json or {PROMPTS} "
+            "is expected there, or --text-encoder WHERE"
+        )
+    if read.width != config.text_dim:
+        raise UserError(f"features of width {read.width}; the model takes {config.text_dim}")
+    return read
+
+
 def load_wan_streamer(
     folder: Path,
-    read: PromptReader,
+    read: PromptReader | str | None = None,
     *,
     codec: str | None = None,
     input: Input | None = None,
-    dtype: str = "bfloat16",
+    dtype: str | None = None,
 ) -> WanStreamer:
     """The streamer of a folder that `lsdjax convert` wrote.
 
+    read: what reads prompts, or where it is found, see `find_reader`.
     codec: "wan-vae" or "taehv"; None takes the tiny one where it is there.
+    dtype: of the arithmetic and of the matrices on the device; None is bfloat16, float32 on a CPU.
 
     Raises:
         UserError: the folder lacks the model or a codec for it, or its input is another one.
     """
     model = load_component(folder, "wan")
     config: WanConfig = model.config
-    params = unflatten(model.tensors)
+    if dtype is None:
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    params = unflatten(
+        {
+            name: view.astype(jnp.dtype(dtype)) if name.endswith(".kernel") else view
+            for name, view in model.tensors.items()
+        }
+    )
+    if read is None or isinstance(read, str):
+        read = find_reader(folder, read, config)
     if config.codec == "pixel":
         return WanStreamer(config, params, pixel_codec(), read, input=input, dtype=dtype)
     found = [kind for kind in ("taehv", "wan-vae") if kind in kinds_in(folder)]

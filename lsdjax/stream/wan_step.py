@@ -84,10 +84,14 @@ def make_wan_recache(
     return jax.jit(recache)
 
 
-def rewind(cache: KVCache, frames: int) -> KVCache:
-    """Forget the last `frames` frames: the next chunk takes their place."""
+def rewind(cache: KVCache, frames: int, config: WanConfig) -> KVCache:
+    """Forget the last `frames` frames: the next chunk takes their place.
+
+    Mixed tokens of frames that were let go are forgotten too: nothing can be computed anew of them.
+    """
     length = cache.length - frames
-    return cache._replace(frames=jnp.where(cache.frames < length, cache.frames, -1), length=length)
+    kept = (cache.frames < length) & (jnp.arange(len(cache.frames)) < config.policy.slots)
+    return cache._replace(frames=jnp.where(kept, cache.frames, -1), length=length)
 
 
 def keep_sinks(cache: KVCache, before: KVCache, config: WanConfig) -> KVCache:
@@ -95,6 +99,7 @@ def keep_sinks(cache: KVCache, before: KVCache, config: WanConfig) -> KVCache:
     far = jnp.iinfo(jnp.int32).max // 2
     _, forever = config.policy.sees(jnp.asarray(far, jnp.int32), before.frames)
     kept = forever & (before.frames >= 0) & (before.frames == cache.frames)
+    kept = kept & (jnp.arange(len(kept)) < config.policy.slots)
     mask = kept[None, None, :, None, None, None]
     return cache._replace(
         keys=jnp.where(mask, before.keys, cache.keys),

@@ -1,5 +1,6 @@
-"""Features of prompts that were made before: a file of them stands in for a large text encoder."""
+"""Features of prompts without a text encoder: from a file made before, or one row a word."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lsdjax.core.errors import UserError
+from lsdjax.text.tokenizer import find_words
 
 _PROMPTS = "prompts"
 
@@ -53,3 +55,18 @@ class PromptFile:
                 f"{', '.join(map(repr, self.prompts))}"
             )
         return np.asarray(self._rows[prompt], np.float32)
+
+
+class HashedWords:
+    """Random features of each word, always the same: enough for a model that learns few prompts."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, prompt: str) -> np.ndarray:
+        """Features (words, width) of unit scale; raises UserError where there is no word."""
+        rows = []
+        for word in find_words(prompt):
+            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
+            rows.append(np.random.default_rng(seed).standard_normal(self.width, np.float32))
+        return np.stack(rows)

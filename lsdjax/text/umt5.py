@@ -7,7 +7,10 @@ parameters keep the names that Wan's checkpoints give them; a matrix is stored (
 """
 
 import dataclasses
+import functools
+import html
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -117,3 +120,56 @@ def encode(
         gate = jax.nn.gelu(linear(y, f"{block}.ffn.gate.0"))
         x = x + linear(linear(y, f"{block}.ffn.fc1") * gate, f"{block}.ffn.fc2")
     return norm(x, "norm")
+
+
+class Umt5:
+    """Reads prompts: features (tokens, dim) of a prompt's tokens and the end sign, on the host."""
+
+    def __init__(self, config: Umt5Config, params: dict[str, Any], tokenizer: Path) -> None:
+        """tokenizer: UMT5's tokenizer.json.
+
+        Raises:
+            UserError: it is missing or damaged, or the package `tokenizers` is not there.
+        """
+        self.width = config.dim
+        self._tokenizer = _read_tokenizer(tokenizer, config)
+        self._params = jax.device_put(params, jax.local_devices(backend="cpu")[0])
+        self._encode = jax.jit(functools.partial(_encode_with, config))
+
+    def __call__(self, prompt: str) -> np.ndarray:
+        """Features in float32; a prompt's runs of blanks count as one."""
+        text = " ".join(html.unescape(html.unescape(prompt)).split())
+        ids = self._tokenizer.encode(text).ids[:MAX_TOKENS]
+        room = -(-len(ids) // _ROUND) * _ROUND  # few lengths: seldom compiled anew
+        padded = np.zeros(room, np.int32)
+        padded[: len(ids)] = ids
+        made = self._encode(self._params, padded, np.arange(room) < len(ids))
+        return np.asarray(made[: len(ids)], np.float32)
+
+
+MAX_TOKENS, _ROUND = 512, 32
+
+
+def _encode_with(config: Umt5Config, params: dict, ids: jax.Array, mask: jax.Array) -> jax.Array:
+    return encode(params, config, ids, mask).astype(jnp.float32)
+
+
+def _read_tokenizer(path: Path, config: Umt5Config) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise UserError("UMT5 needs the package tokenizers: pip install 'lsdjax[bert]'") from error
+    if not path.is_file():
+        raise UserError(f"no {str(path)!r}; the tokenizer.json of UMT5 is expected there")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises nothing narrower
+        raise UserError(f"{str(path)!r} is not a tokenizer ({error})") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if tokenizer.get_vocab_size() > config.vocabulary:
+        raise UserError(
+            f"{str(path)!r} has {tokenizer.get_vocab_size()} tokens; at most "
+            f"{config.vocabulary} are expected"
+        )
+    return tokenizer
