@@ -15,6 +15,7 @@ from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
 from lsdjax.cli.convert import ConvertCommand
+from lsdjax.cli.embed import EmbedCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.serve import ServeCommand
 from lsdjax.cli.stream import StreamCommand
@@ -33,6 +34,7 @@ Command = (
     | Annotated[TrainCommand, subcommand("train")]
     | Annotated[AblateCommand, subcommand("ablate")]
     | Annotated[ConvertCommand, subcommand("convert")]
+    | Annotated[EmbedCommand, subcommand("embed")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 

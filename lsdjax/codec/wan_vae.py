@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lsdjax.codec.causal import History, Params, Stretch, double
+from lsdjax.core.attention import dot_product_attention
 from lsdjax.core.errors import UserError
 
 FRAMES_PER_LATENT = 4
@@ -206,11 +207,12 @@ def _row(values: tuple[float, ...], like: jax.Array) -> jax.Array:
 
 
 def _norm(now: Stretch, name: str, x: jax.Array) -> jax.Array:
-    """x / |x| sqrt(ch) gamma, over the channels."""
-    length = jnp.sqrt(jnp.sum(x**2, axis=-1, keepdims=True))
-    gamma = now.params[f"{name}.gamma"].astype(x.dtype).reshape(-1)
-    x = x / jnp.maximum(length, 1e-12) * x.shape[-1] ** 0.5
-    return x * gamma[None, None, None, None]
+    """x / |x| sqrt(ch) gamma, over the channels, in float32."""
+    wide = x.astype(jnp.float32)
+    length = jnp.sqrt(jnp.sum(wide**2, axis=-1, keepdims=True))
+    gamma = now.params[f"{name}.gamma"].astype(jnp.float32).reshape(-1)
+    wide = wide / jnp.maximum(length, 1e-12) * x.shape[-1] ** 0.5
+    return (wide * gamma[None, None, None, None]).astype(x.dtype)
 
 
 def _activate(now: Stretch, name: str, x: jax.Array) -> jax.Array:
@@ -238,7 +240,7 @@ def _attention(now: Stretch, name: str, x: jax.Array) -> jax.Array:
     b, t, h, w, ch = x.shape
     qkv = now.flat(f"{name}.to_qkv", _norm(now, f"{name}.norm", x))
     q, k, v = jnp.split(qkv.reshape(b * t, h * w, 1, 3 * ch), 3, axis=-1)
-    return now.flat(f"{name}.proj", jax.nn.dot_product_attention(q, k, v).reshape(x.shape))
+    return now.flat(f"{name}.proj", dot_product_attention(q, k, v).reshape(x.shape))
 
 
 def _halve_time(now: Stretch, name: str, x: jax.Array) -> jax.Array:

@@ -21,9 +21,9 @@ def solve_renoising[Kept](
     """
     x, shape = start, start.shape[:2]
     for i in range(len(levels)):
-        level = jnp.full(shape, levels[i], x.dtype)
+        level = jnp.full(shape, levels[i], jnp.float32)
         velocity, kept = denoise(x, level)
         sample = sample_from_velocity(x, velocity, level)
         if i + 1 < len(levels):
-            x = add_noise(sample, noise[i], jnp.full(shape, levels[i + 1], x.dtype))
+            x = add_noise(sample, noise[i], jnp.full(shape, levels[i + 1], jnp.float32))
     return sample, kept  # type: ignore[possibly-undefined]  # there is at least one level

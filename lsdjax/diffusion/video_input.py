@@ -31,5 +31,5 @@ def noised_input(
     The declared level is 0.1 below the true one, as StreamDiffusionV2 has it: so the model takes
     some of the noise for detail, and does not smooth the input.
     """
-    start = add_noise(inputs, noise, jnp.full(inputs.shape[:2], level, inputs.dtype))
+    start = add_noise(inputs, noise, jnp.full(inputs.shape[:2], level, jnp.float32))
     return start, jnp.maximum(level - _MARGIN, 0.0)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from lsdjax.core.attention import dot_product_attention
 from lsdjax.model.layers import Linear, rms_norm
 from lsdjax.model.wan_config import WanConfig
 
@@ -148,7 +149,7 @@ def attend(q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array)
     b, _, n, heads, d = q.shape
     mask = jnp.repeat(visible, n)[None, None, None]
     flat = (x.reshape(b, x.shape[1] * n, heads, d) for x in (q, keys, values))
-    return jax.nn.dot_product_attention(*flat, mask=mask).reshape(q.shape)
+    return dot_product_attention(*flat, mask).reshape(q.shape)
 
 
 class WanBlock(nnx.Module):
@@ -222,5 +223,5 @@ class WanBlock(nnx.Module):
         b, t, n, dim = x.shape
         q = self.cross_attention.queries(x.reshape(b, t * n, dim))
         words = (jnp.broadcast_to(y.astype(x.dtype)[None], (b, *y.shape)) for y in prompt)
-        mixed = jax.nn.dot_product_attention(q, *words)
+        mixed = dot_product_attention(q, *words)
         return self.cross_attention.out(mixed.reshape(x.shape))

@@ -13,16 +13,19 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from lsdjax.checkpoint.convert import kinds_in, load_component
 from lsdjax.checkpoint.tree import unflatten
 from lsdjax.codec.video import VideoCodec, pixel_codec, video_codec
 from lsdjax.core.errors import UserError
+from lsdjax.core.sharding import place
 from lsdjax.diffusion.video_input import BASE_LEVEL, motion_level
-from lsdjax.model.cache import clear, init_cache
+from lsdjax.model.cache import KVCache, clear, init_cache
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.stream.wan_step import (
     Prompt,
+    cache_sharding,
     keep_sinks,
     make_wan_prompt,
     make_wan_recache,
@@ -56,8 +59,11 @@ class WanStreamer:
         *,
         input: Input | None = None,
         dtype: str = "bfloat16",
+        mesh: Mesh | None = None,
     ) -> None:
         """input: None is "beside" for a model that was made so, else "noised".
+
+        mesh: the devices that share the model, see `lsdjax.core.sharding`; None is one.
 
         Raises:
             UserError: the model was made for another input.
@@ -74,9 +80,10 @@ class WanStreamer:
         self.codec = codec
         self._read = read
         self._dtype = jnp.dtype(dtype)
-        self._params = jax.device_put(params)
+        self._mesh = mesh
+        self._params = jax.device_put(params) if mesh is None else place(params, mesh)
         self._prompt = make_wan_prompt(config)
-        self._step = make_wan_step(config, noised=self.input == "noised")
+        self._step = make_wan_step(config, noised=self.input == "noised", mesh=mesh)
         self._recache = make_wan_recache(config)
         self._encode = jax.jit(codec.encode)
         self._decode = jax.jit(codec.decode)
@@ -103,6 +110,13 @@ class WanStreamer:
     def start(self, prompt: str, *, seed: int = 0) -> "WanStream":
         """A new stream under `prompt`; raises UserError where the prompt cannot be read."""
         return WanStream(self, prompt, seed=seed)
+
+    def empty_cache(self) -> KVCache:
+        """The KV cache of a stream that has not begun, where the step expects it."""
+        cache = init_cache(self.config, 1, self._dtype)
+        if self._mesh is None:
+            return cache
+        return jax.tree.map(jax.device_put, cache, cache_sharding(self.config, self._mesh))
 
     def encode_prompt(self, prompt: str) -> Prompt:
         """What the step needs to know of a prompt."""
@@ -137,7 +151,7 @@ class WanStream:
     def __init__(self, streamer: WanStreamer, prompt: str, *, seed: int) -> None:
         self._streamer = streamer
         config = streamer.config
-        self._cache = init_cache(config, 1, streamer._dtype)
+        self._cache = streamer.empty_cache()
         self.prompt = prompt
         self._encoded = streamer.encode_prompt(prompt)
         self._key = jax.random.key(seed)
@@ -266,12 +280,14 @@ def load_wan_streamer(
     codec: str | None = None,
     input: Input | None = None,
     dtype: str | None = None,
+    mesh: Mesh | None = None,
 ) -> WanStreamer:
     """The streamer of a folder that `lsdjax convert` wrote.
 
     read: what reads prompts, or where it is found, see `find_reader`.
     codec: "wan-vae" or "taehv"; None takes the tiny one where it is there.
     dtype: of the arithmetic and of the matrices on the device; None is bfloat16, float32 on a CPU.
+    mesh: the devices that share the model; None is one.
 
     Raises:
         UserError: the folder lacks the model or a codec for it, or its input is another one.
@@ -289,7 +305,8 @@ def load_wan_streamer(
     if read is None or isinstance(read, str):
         read = find_reader(folder, read, config)
     if config.codec == "pixel":
-        return WanStreamer(config, params, pixel_codec(), read, input=input, dtype=dtype)
+        coder = pixel_codec()
+        return WanStreamer(config, params, coder, read, input=input, dtype=dtype, mesh=mesh)
     found = [kind for kind in ("taehv", "wan-vae") if kind in kinds_in(folder)]
     if codec is None and not found:
         raise UserError(f"no codec in {str(folder)!r}; lsdjax convert puts taehv or wan-vae there")
@@ -302,4 +319,4 @@ def load_wan_streamer(
             f"{kind} has {loaded.config.channels} latent channels, the model {config.channels}"
         )
     coder = video_codec(kind, loaded.config, jax.device_put(loaded.tensors))
-    return WanStreamer(config, params, coder, read, input=input, dtype=dtype)
+    return WanStreamer(config, params, coder, read, input=input, dtype=dtype, mesh=mesh)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lsdjax.diffusion.renoise import solve_renoising
 from lsdjax.diffusion.schedule import warp
@@ -33,8 +34,22 @@ def make_wan_prompt(config: WanConfig) -> Callable[[dict, jax.Array], Prompt]:
     return jax.jit(encode)
 
 
-def make_wan_step(config: WanConfig, *, noised: bool = False, jit: bool = True) -> WanStep:
+def cache_sharding(config: WanConfig, mesh: Mesh) -> KVCache:
+    """How the KV cache lies on a mesh: split by heads over `tensor` where they can be."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    divides = config.heads % mesh.shape["tensor"] == 0
+    heads = NamedSharding(
+        mesh, PartitionSpec(None, None, None, None, "tensor" if divides else None)
+    )
+    return KVCache(heads, heads, whole, whole)  # type: ignore[arg-type]
+
+
+def make_wan_step(
+    config: WanConfig, *, noised: bool = False, mesh: Mesh | None = None, jit: bool = True
+) -> WanStep:
     """The step that makes the next chunk; jitted, it donates the cache.
+
+    mesh: where the parameters lie, by `lsdjax.core.sharding.place`; None is one device.
 
     Without an input video the latents given are not looked at. A model that was made for one
     (`config.beside`) sees them beside the noisy ones. With `noised`, denoising starts from them,
@@ -62,10 +77,15 @@ def make_wan_step(config: WanConfig, *, noised: bool = False, jit: bool = True) 
             path = jnp.concatenate([declared[None], jnp.minimum(levels[1:], declared)])
         sample, seen = solve_renoising(denoise, start, path, noise[1:])
         if config.clean_pass:
-            _, seen = denoise(sample, jnp.zeros(sample.shape[:2], sample.dtype))
+            _, seen = denoise(sample, jnp.zeros(sample.shape[:2], jnp.float32))
         return write_chunk(cache, seen, config), sample
 
-    return jax.jit(step, donate_argnums=1) if jit else step
+    if not jit:
+        return step
+    made = None
+    if mesh is not None:
+        made = (cache_sharding(config, mesh), NamedSharding(mesh, PartitionSpec()))
+    return jax.jit(step, donate_argnums=1, out_shardings=made)
 
 
 def make_wan_recache(
@@ -76,7 +96,7 @@ def make_wan_recache(
 
     def recache(params, cache, inputs, latents, prompt):
         model = nnx.merge(graph, nnx.State(params))
-        level = jnp.zeros(latents.shape[:2], latents.dtype)
+        level = jnp.zeros(latents.shape[:2], jnp.float32)
         beside = inputs if config.beside else None
         seen = model.denoise(latents, level, prompt, cached_context(cache, config), beside)
         return write_chunk(cache, seen, config)

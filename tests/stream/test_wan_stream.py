@@ -14,6 +14,7 @@ from lsdjax.checkpoint.tree import unflatten
 from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.video import pixel_codec, video_codec
 from lsdjax.core.errors import UserError
+from lsdjax.core.sharding import make_mesh
 from lsdjax.diffusion.renoise import solve_renoising
 from lsdjax.diffusion.video_input import motion_level, noised_input
 from lsdjax.model.wan_config import WanConfig
@@ -124,6 +125,24 @@ def test_recached_keys_are_those_of_a_stream_that_always_had_the_prompt():
     assert np.abs(after.keys[1][:, redone] - before.keys[1][:, redone]).max() > 1e-3
 
 
+def test_eight_devices_make_what_one_makes(streamer):
+    mesh = make_mesh("fsdp=4,tensor=2")
+    shared = WanStreamer(
+        CONFIG, parameters(CONFIG), pixel_codec(), read, dtype="float32", mesh=mesh
+    )
+    kernel = shared._params["blocks"][0]["up"]["kernel"]
+    assert len(kernel.sharding.device_set) == 8
+    assert kernel.addressable_shards[0].data.size == kernel.size // 8
+    one, eight = (x.start("snow") for x in (streamer, shared))
+    for i in range(2):
+        np.testing.assert_allclose(
+            np.asarray(one.submit(frames(2, i)), np.int32),
+            np.asarray(eight.submit(frames(2, i)), np.int32),
+            atol=1,
+        )
+    assert eight._cache.keys.addressable_shards[0].data.shape[4] == CONFIG.heads // 2
+
+
 def test_input_enters_as_the_model_was_made(streamer):
     with pytest.raises(UserError, match="input='beside'; the model takes its input noised"):
         WanStreamer(CONFIG, {}, pixel_codec(), read, input="beside")
@@ -183,7 +202,7 @@ def test_a_converted_folder_streams(tmp_path):
     save_embeddings(tmp_path / "prompts.safetensors", {name: read(name) for name in PROMPTS})
     prompts = PromptFile(tmp_path / "prompts.safetensors")
     assert prompts.prompts == tuple(PROMPTS) and prompts.width == 6
-    streamer = load_wan_streamer(tmp_path / "ours", prompts)
+    streamer = load_wan_streamer(tmp_path / "ours", prompts, dtype="bfloat16")
     stream = streamer.start("neon night")
     for count in (1, 4):
         assert stream.frames_per_step == count

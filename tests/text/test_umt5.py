@@ -5,8 +5,11 @@ import math
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from lsdjax import cli
 from lsdjax.core.errors import UserError
+from lsdjax.text.embeddings import PromptFile
 from lsdjax.text.umt5 import Umt5Config, encode, parameter_shapes, position_buckets
 
 TINY = Umt5Config(vocabulary=11, dim=8, attention_dim=12, ffn_dim=16, heads=3, depth=2, buckets=8)
@@ -60,6 +63,33 @@ def test_the_encoder_is_the_reference():
     ids, mask = rng.integers(0, 11, 40), np.arange(40) < 34
     made = jax.jit(lambda p, i, m: encode(p, TINY, i, m))(params, ids, mask)
     np.testing.assert_allclose(made[:34], reference(params, ids, mask)[:34], atol=1e-4)
+
+
+def test_prompts_are_embedded_from_the_command_line(tmp_path, capsys):
+    """Public tensors and a tokenizer in, a file of features out, which a stream reads."""
+    tokenizers = pytest.importorskip("tokenizers", reason="UMT5 needs the package tokenizers")
+    rng = np.random.default_rng(0)
+    params = {
+        name: (0.5 * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in parameter_shapes(TINY).items()
+    }
+    save_file(params, tmp_path / "theirs.safetensors")
+    folder, out = tmp_path / "ours", tmp_path / "prompts.safetensors"
+    assert cli.main(["convert", str(tmp_path / "theirs.safetensors"), str(folder)]) == 0
+    embed = ["embed", str(folder), str(out), "--prompt", "snow  falls", "--prompt", "rain"]
+    assert cli.main(embed) == 2
+    assert "the tokenizer.json of UMT5 is expected" in capsys.readouterr().err
+    words = {"<unk>": 2, "</s>": 1, "snow": 4, "falls": 5}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", None, [("</s>", 1)])
+    made.save(str(folder / "tokenizer.json"))
+    assert cli.main(embed) == 0
+    known = PromptFile(out)
+    ids = np.array([4, 5, 1])
+    expected = reference(params, ids, np.ones(3, bool))
+    np.testing.assert_allclose(known("snow  falls"), expected, rtol=0.01, atol=0.02)
+    assert known("rain").shape == (2, 8)
 
 
 def test_buckets_are_the_published_ones():
