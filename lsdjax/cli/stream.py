@@ -96,7 +96,7 @@ class StreamCommand:
         from lsdjax.stream.transform import transform, transform_steps
 
         if self.checkpoint is not None and (Path(self.checkpoint) / "wan.json").is_file():
-            from lsdjax.stream.wan import load_wan_streamer
+            from lsdjax.stream.wan_load import load_wan_streamer
 
             if self.steps is not None or self.strength != 1.0:
                 raise UserError(

@@ -1,10 +1,10 @@
 """Video codecs by one interface: stretches of frames to latents and back, with a history."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from lsdjax.codec import taehv, wan_vae
 from lsdjax.codec.causal import History, Params
@@ -31,31 +31,35 @@ class VideoCodec(NamedTuple):
 def pixel_codec() -> VideoCodec:
     """Pixels themselves, frame by frame."""
     codec = PixelCodec()
-    return VideoCodec(1, {}, lambda p, x, h: (codec.encode(x), {}), _pixels)
 
+    def encode(_: Params, frames: jax.Array, __: History | None) -> tuple[jax.Array, History]:
+        return codec.encode(frames), {}
 
-def _pixels(params: Params, x: jax.Array, history: History | None) -> tuple[jax.Array, History]:
-    return jax.numpy.clip(PixelCodec().decode(x), -1.0, 1.0), {}
+    def decode(_: Params, latents: jax.Array, __: History | None) -> tuple[jax.Array, History]:
+        return jnp.clip(codec.decode(latents), -1.0, 1.0), {}
+
+    return VideoCodec(1, {}, encode, decode)
 
 
 def video_codec(kind: str, config: Any, params: Params) -> VideoCodec:
     """The codec that `lsdjax convert` made: "wan-vae" or "taehv" with its config and tensors."""
     module = {"wan-vae": wan_vae, "taehv": taehv}[kind]
 
-    def bound(code: Callable[..., tuple[jax.Array, History]]) -> Coder:
-        return functools.wraps(code)(lambda params, x, history: code(params, config, x, history))
+    def from_the_start(code: Callable[..., tuple[jax.Array, History]]) -> Coder:
+        """At the start one latent has a call of its own; the rest of the stretch follows."""
 
-    # Longer stretches at the start than one latent: its own call, then the rest.
-    def split(code: Coder) -> Coder:
-        def run(params: Params, x: jax.Array, history: History | None):
+        def run(params: Params, x: jax.Array, history: History | None) -> tuple[jax.Array, History]:
             if history is not None or x.shape[1] == 1:
-                return code(params, x, history)
-            first, history = code(params, x[:, :1], None)
-            rest, history = code(params, x[:, 1:], history)
-            return jax.numpy.concatenate([first, rest], axis=1), history
+                return code(params, config, x, history)
+            first, history = code(params, config, x[:, :1], None)
+            rest, history = code(params, config, x[:, 1:], history)
+            return jnp.concatenate([first, rest], axis=1), history
 
         return run
 
     return VideoCodec(
-        module.FRAMES_PER_LATENT, params, split(bound(module.encode)), split(bound(module.decode))
+        frames_per_latent=module.FRAMES_PER_LATENT,
+        params=params,
+        encode=from_the_start(module.encode),
+        decode=from_the_start(module.decode),
     )

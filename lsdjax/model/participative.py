@@ -51,7 +51,7 @@ def absorb(
         chosen = chosen.reshape(layers, b, mixed, n, heads, d)
         return store.at[:, :, whole:].set(jnp.where(leaves, chosen, store[:, :, whole:]))
 
-    count = jnp.sum(held) + leaves
+    count = jnp.sum(held) + leaves.astype(jnp.int32)
     frames = jnp.where(jnp.arange(mixed) < count, 0, -1).astype(cache.frames.dtype)
     return cache._replace(
         keys=keep(cache.keys, keys),

@@ -7,7 +7,6 @@ up to twelve frames at once, and the first of them waits for the last.
 import dataclasses
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import jax
@@ -15,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from lsdjax.checkpoint.convert import kinds_in, load_component
-from lsdjax.checkpoint.tree import unflatten
-from lsdjax.codec.video import VideoCodec, pixel_codec, video_codec
+from lsdjax.codec.causal import History
+from lsdjax.codec.video import VideoCodec
 from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import place
 from lsdjax.diffusion.video_input import BASE_LEVEL, motion_level
@@ -32,8 +30,6 @@ from lsdjax.stream.wan_step import (
     make_wan_step,
     rewind,
 )
-from lsdjax.text.embeddings import HashedWords, PromptFile
-from lsdjax.text.umt5 import Umt5
 
 PromptReader = Callable[[str], np.ndarray]
 """Prompt -> features (words, text_dim)."""
@@ -85,9 +81,33 @@ class WanStreamer:
         self._prompt = make_wan_prompt(config)
         self._step = make_wan_step(config, noised=self.input == "noised", mesh=mesh)
         self._recache = make_wan_recache(config)
-        self._encode = jax.jit(codec.encode)
-        self._decode = jax.jit(codec.decode)
-        self._level = jax.jit(motion_level, static_argnums=3)
+        self._take = jax.jit(self._make_taker())
+        self._show = jax.jit(self._make_shower())
+        shape = (1, config.chunk, *config.latent_size, config.channels)
+        self._blank = jnp.zeros(shape, self._dtype)
+
+    def _make_taker(self) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array, History]]:
+        codec, dtype = self.codec, self._dtype
+
+        def take(params, frames, last, level, history):
+            """Latents of uint8 frames, their last one, their noise level, the codec's history."""
+            scaled = frames.astype(jnp.float32) / 127.5 - 1.0
+            level = motion_level(scaled, scaled[0] if last is None else last, level, BASE_LEVEL)
+            latents, history = codec.encode(params, scaled[None].astype(dtype), history)
+            return latents, scaled[-1], level, history
+
+        return take
+
+    def _make_shower(self) -> Callable[..., tuple[jax.Array, History]]:
+        codec = self.codec
+
+        def show(params, latents, history):
+            """uint8 frames of latents, and the codec's history."""
+            made, history = codec.decode(params, latents, history)
+            made = jnp.round((made[0].astype(jnp.float32) + 1.0) * 127.5)
+            return jnp.clip(made, 0, 255).astype(jnp.uint8), history
+
+        return show
 
     @property
     def frames_per_step(self) -> int:
@@ -161,7 +181,8 @@ class WanStream:
     def _forget(self) -> None:
         self._cache = clear(self._cache)
         self._recent.clear()
-        self._seen = self._shown = None
+        self._seen: History | None = None
+        self._shown: History | None = None
         self._last: jax.Array | None = None
         self._level = jnp.float32(BASE_LEVEL)
         self.chunk_index = 0
@@ -180,35 +201,27 @@ class WanStream:
         Raises:
             ValueError: other frames than the next step takes.
         """
-        streamer, config = self._streamer, self._streamer.config
-        inputs = jnp.zeros((1, config.chunk, *config.latent_size, config.channels))
-        inputs = inputs.astype(streamer._dtype)
+        streamer = self._streamer
         if (frames is None) != (streamer.input == "none"):
             expected = "no frames" if streamer.input == "none" else "frames"
             raise ValueError(f"{expected} are expected: the input is {streamer.input!r}")
-        if frames is not None:
-            inputs = self._take(frames)
+        inputs = streamer._blank if frames is None else self._take(frames)
         self._cache, sample = streamer._step(
             streamer._params, self._cache, inputs, self._level, self._encoded, self._key
         )
         self._recent.append(_Chunk(inputs, sample))
         self.chunk_index += 1
-        made, self._shown = streamer._decode(streamer.codec.params, sample, self._shown)
-        made = jnp.round((made[0].astype(jnp.float32) + 1.0) * 127.5)
-        return jnp.clip(made, 0, 255).astype(jnp.uint8)
+        made, self._shown = streamer._show(streamer.codec.params, sample, self._shown)
+        return made
 
     def _take(self, frames: np.ndarray) -> jax.Array:
         streamer, expected = self._streamer, (self.frames_per_step, *self._streamer.size, 3)
         if frames.shape != expected or frames.dtype != np.uint8:
             raise ValueError(f"frames {frames.dtype} {frames.shape}; uint8 {expected} is expected")
-        scaled = jnp.asarray(frames, jnp.float32) / 127.5 - 1.0
-        last = scaled[0] if self._last is None else self._last
-        self._level = streamer._level(scaled, last, self._level, BASE_LEVEL)
-        self._last = scaled[-1]
-        encoded, self._seen = streamer._encode(
-            streamer.codec.params, scaled[None].astype(streamer._dtype), self._seen
+        latents, self._last, self._level, self._seen = streamer._take(
+            streamer.codec.params, frames, self._last, self._level, self._seen
         )
-        return encoded
+        return latents
 
     def set_prompt(self, prompt: str, how: Literal["recache", "forget"] = "recache") -> None:
         """Follow another prompt from the next chunk on.
@@ -239,84 +252,3 @@ class WanStream:
                 streamer._params, cache, chunk.inputs, chunk.latents, self._encoded
             )
         self._cache = keep_sinks(cache, before, config)
-
-
-PROMPTS = "prompts.safetensors"
-
-
-def find_reader(folder: Path, where: str | None, config: WanConfig) -> PromptReader:
-    """What reads the prompts of the model in `folder`.
-
-    where: a file of prompts' features, a folder with UMT5 and its tokenizer.json, or "words" for
-    random features of each word. None looks for UMT5 and prompts.safetensors in `folder` itself.
-
-    Raises:
-        UserError: there is none, or it is damaged or makes other features than the model takes.
-    """
-    place = folder if where is None else Path(where)
-    if where == "words":
-        read: PromptFile | HashedWords | Umt5 = HashedWords(config.text_dim)
-    elif "umt5" in kinds_in(place):
-        loaded = load_component(place, "umt5")
-        read = Umt5(loaded.config, loaded.tensors, place / "tokenizer.json")
-    elif place.is_file():
-        read = PromptFile(place)
-    elif (place / PROMPTS).is_file():
-        read = PromptFile(place / PROMPTS)
-    else:
-        raise UserError(
-            f"nothing in {str(place)!r} reads prompts; umt5 with its tokenizer.json or {PROMPTS} "
-            "is expected there, or --text-encoder WHERE"
-        )
-    if read.width != config.text_dim:
-        raise UserError(f"features of width {read.width}; the model takes {config.text_dim}")
-    return read
-
-
-def load_wan_streamer(
-    folder: Path,
-    read: PromptReader | str | None = None,
-    *,
-    codec: str | None = None,
-    input: Input | None = None,
-    dtype: str | None = None,
-    mesh: Mesh | None = None,
-) -> WanStreamer:
-    """The streamer of a folder that `lsdjax convert` wrote.
-
-    read: what reads prompts, or where it is found, see `find_reader`.
-    codec: "wan-vae" or "taehv"; None takes the tiny one where it is there.
-    dtype: of the arithmetic and of the matrices on the device; None is bfloat16, float32 on a CPU.
-    mesh: the devices that share the model; None is one.
-
-    Raises:
-        UserError: the folder lacks the model or a codec for it, or its input is another one.
-    """
-    model = load_component(folder, "wan")
-    config: WanConfig = model.config
-    if dtype is None:
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    params = unflatten(
-        {
-            name: view.astype(jnp.dtype(dtype)) if name.endswith(".kernel") else view
-            for name, view in model.tensors.items()
-        }
-    )
-    if read is None or isinstance(read, str):
-        read = find_reader(folder, read, config)
-    if config.codec == "pixel":
-        coder = pixel_codec()
-        return WanStreamer(config, params, coder, read, input=input, dtype=dtype, mesh=mesh)
-    found = [kind for kind in ("taehv", "wan-vae") if kind in kinds_in(folder)]
-    if codec is None and not found:
-        raise UserError(f"no codec in {str(folder)!r}; lsdjax convert puts taehv or wan-vae there")
-    kind = codec or found[0]
-    if kind not in ("taehv", "wan-vae"):
-        raise UserError(f"codec {kind!r}; 'taehv' or 'wan-vae' is expected")
-    loaded = load_component(folder, kind)
-    if loaded.config.channels != config.channels:
-        raise UserError(
-            f"{kind} has {loaded.config.channels} latent channels, the model {config.channels}"
-        )
-    coder = video_codec(kind, loaded.config, jax.device_put(loaded.tensors))
-    return WanStreamer(config, params, coder, read, input=input, dtype=dtype, mesh=mesh)

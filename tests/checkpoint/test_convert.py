@@ -78,6 +78,8 @@ class Call:
 
 
 class TorchPickler(pickle._Pickler):  # the one in Python, whose opcodes can be written by hand
+    write: Any
+
     def persistent_id(self, obj: Any) -> Any:
         return obj.told if isinstance(obj, Storage) else None
 
@@ -89,7 +91,7 @@ class TorchPickler(pickle._Pickler):  # the one in Python, whose opcodes can be 
             self.save(obj.arguments)
             self.write(b"R")
         else:
-            super().save(obj, *rest, **more)
+            super().save(obj, *rest, **more)  # type: ignore[misc]
 
 
 def save_torch(path: Path, tree: dict[str, Any], *, stored: bool = True) -> Path:

@@ -18,7 +18,8 @@ from lsdjax.core.sharding import make_mesh
 from lsdjax.diffusion.renoise import solve_renoising
 from lsdjax.diffusion.video_input import motion_level, noised_input
 from lsdjax.model.wan_config import WanConfig
-from lsdjax.stream.wan import WanStreamer, load_wan_streamer
+from lsdjax.stream.wan import WanStreamer
+from lsdjax.stream.wan_load import load_wan_streamer
 from lsdjax.text.embeddings import PromptFile, save_embeddings
 
 CONFIG = WanConfig(
@@ -102,10 +103,14 @@ def test_a_prompt_switch_recomputes_the_window_and_keeps_the_sinks(streamer):
 def test_recached_keys_are_those_of_a_stream_that_always_had_the_prompt():
     """With two blocks the keys of the second depend on the prompt."""
     config = dataclasses.replace(CONFIG, depth=2, window=4, sinks=1)
-    streamer = WanStreamer(config, parameters(config), pixel_codec(), read, dtype="float32")
+    streamer = WanStreamer(
+        config, parameters(config), pixel_codec(), read, input="none", dtype="float32"
+    )
     stream = streamer.start("snow")
-    for i in range(2):
-        stream.submit(frames(2, i))
+    made = [np.asarray(stream.submit()) for _ in range(2)]
+    assert made[0].shape == (2, 8, 12, 3) and (made[0] != made[1]).any()
+    with pytest.raises(ValueError, match="no frames are expected: the input is 'none'"):
+        stream.submit(frames(2))
     before = jax.tree.map(np.asarray, stream._cache)
     recent = list(stream._recent)
     stream.set_prompt("neon night")
