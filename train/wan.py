@@ -6,6 +6,7 @@ chunks see the clean frames before them, without one the noisy ones: each as a s
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from lsdjax.core.errors import UserError
 from lsdjax.data.pipeline import DecodedPair, PairedWindows, paired_batches
 from lsdjax.diffusion.forcing import OBJECTIVES, ForcingLoss, draw_levels
 from lsdjax.diffusion.schedule import sample_from_velocity
-from lsdjax.model.wan import WanDiT, clean_context, sequence_context
+from lsdjax.model.wan import WanDiT, clean_context, sequence_context, wan_graph
 from lsdjax.text.embeddings import HashedWords, save_embeddings
 
 
@@ -46,7 +47,7 @@ def wan_optimizer(recipe: WanRecipe) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(recipe.clip_norm), optax.adam(rate, b2=0.98))
 
 
-def init_wan_state(recipe: WanRecipe) -> tuple[nnx.GraphDef, WanState]:
+def init_wan_state(recipe: WanRecipe) -> WanState:
     """Fresh parameters, in one compiled call."""
 
     @jax.jit
@@ -55,8 +56,7 @@ def init_wan_state(recipe: WanRecipe) -> tuple[nnx.GraphDef, WanState]:
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         return WanState(jnp.zeros((), jnp.int32), params, wan_optimizer(recipe).init(params))
 
-    graph = nnx.split(nnx.eval_shape(lambda: WanDiT(recipe.model, rngs=nnx.Rngs(0))), nnx.Param)[0]
-    return graph, init()
+    return init()
 
 
 def wan_loss(
@@ -89,8 +89,13 @@ def wan_loss(
 WanTrainStep = Callable[[WanState, PairedWindows, jax.Array], tuple[WanState, dict[str, jax.Array]]]
 
 
-def make_wan_train_step(graph: nnx.GraphDef, recipe: WanRecipe) -> WanTrainStep:
-    """The jitted step; donates the state. Its draws are functions of the seed and the step."""
+@functools.lru_cache(maxsize=1)
+def make_wan_train_step(recipe: WanRecipe) -> WanTrainStep:
+    """The jitted step; donates the state. Its draws are functions of the seed and the step.
+
+    Kept, so that a run that goes on in the same process does not compile again.
+    """
+    graph = wan_graph(recipe.model)
 
     def losses(params, key, windows, words):
         model = nnx.merge(graph, nnx.State(params))
@@ -133,11 +138,11 @@ def train_wan(
     padded = {prompt: np.pad(x, ((0, length - len(x)), (0, 0))) for prompt, x in features.items()}
     shape = (recipe.clips, recipe.frames, recipe.model.height, recipe.model.width)
     batches = paired_batches(pairs, shape, groups=recipe.groups, seed=recipe.seed)
-    graph, state = init_wan_state(recipe)
+    state = init_wan_state(recipe)
     with contextlib.closing(RunCheckpoints(run / "checkpoints")) as checkpoints:
         state = checkpoints.restore(state)
         step, end = (
-            make_wan_train_step(graph, recipe),
+            make_wan_train_step(recipe),
             min(recipe.steps, stop_after or recipe.steps),
         )
         with (run / "metrics.jsonl").open("a") as log:
