@@ -42,7 +42,7 @@ _STORAGES = {
 class _Storage(NamedTuple):
     name: str
     key: str
-    count: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -162,7 +162,7 @@ def _locate(
     start, size = places.get(storage.key, (0, -1))
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
     needed = (tensor.offset + last + 1) * dtype.itemsize if math.prod(tensor.shape) else 0
-    if size < max(needed, storage.count * dtype.itemsize):
+    if size < max(needed, storage.length * dtype.itemsize):
         raise UserError(
             f"{str(path)!r} is damaged: {name} needs {needed} bytes of a storage of {size}"
         )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from flax import nnx, traverse_util
 
 
@@ -11,11 +10,11 @@ def parameter_shapes(make: Callable[[nnx.Rngs], nnx.Module]) -> dict[str, tuple[
     """Names and shapes of the parameters of what `make` makes, without making them."""
     model = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
     pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    flat = traverse_util.flatten_dict(pure)
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(pure))
     return {".".join(map(str, path)): tuple(leaf.shape) for path, leaf in flat.items()}
 
 
-def unflatten(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def unflatten(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """The nested dict that `nnx.State` takes; numbers in names are indices."""
     paths = {
         tuple(int(key) if key.isdigit() else key for key in name.split(".")): value

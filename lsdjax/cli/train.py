@@ -123,7 +123,8 @@ class TrainCommand:
         for name in ("plugin", "objective", "cache_policy", "init", "text_encoder", "mesh"):
             if getattr(self, name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {self.preset!r}")
-        if len(self.data) > 1 or not _is_paired(self.data[0]):
+        first, *others = self.data
+        if others or not _is_paired(first):
             raise UserError(
                 f"{self.preset!r} learns from one folder of pairs (input/, target/, prompts.jsonl)"
             )
@@ -132,7 +133,7 @@ class TrainCommand:
         from lsdjax.train.wan import train_wan
 
         size = (recipe.model.height, recipe.model.width)
-        pairs = decode_pairs(load_paired(self.data[0]), *size, frames=recipe.frames)
+        pairs = decode_pairs(load_paired(first), *size, frames=recipe.frames)
         run_folder = self.run_folder or Path("runs") / self.preset
         print(train_wan(recipe, pairs, run_folder, stop_after=self.stop_after))
         return 0

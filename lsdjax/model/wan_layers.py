@@ -148,8 +148,8 @@ def attend(q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array)
     """
     b, _, n, heads, d = q.shape
     mask = jnp.repeat(visible, n)[None, None, None]
-    flat = (x.reshape(b, x.shape[1] * n, heads, d) for x in (q, keys, values))
-    return dot_product_attention(*flat, mask).reshape(q.shape)
+    flat, keys, values = (x.reshape(b, x.shape[1] * n, heads, d) for x in (q, keys, values))
+    return dot_product_attention(flat, keys, values, mask).reshape(q.shape)
 
 
 class WanBlock(nnx.Module):

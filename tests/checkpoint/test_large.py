@@ -83,7 +83,8 @@ def test_a_full_width_step_compiles_for_eight_devices():
     latents = abstract((1, config.chunk, *config.latent_size, config.channels))
     key = jax.eval_shape(lambda: jax.random.key(0))
     step = make_wan_step(config, noised=True, mesh=mesh)
-    arguments = (params, cache, latents, abstract((), jnp.float32), (WanPrompt(words, words),) * 2)
+    prompt = (WanPrompt(words, words),) * 2  # type: ignore[arg-type]
+    arguments = (params, cache, latents, abstract((), jnp.float32), prompt)
     compiled = jax.jit(step).lower(*arguments, key).compile()  # type: ignore[arg-type]
     made = jax.tree.leaves(compiled.output_shardings)[0]
     assert made.shard_shape(cache.keys.shape)[4] == config.heads // 4

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -226,7 +227,7 @@ def test_wrong_sizes_are_one_clear_line(make, message):
 
 
 def test_a_stretch_has_the_right_length():
-    frames = np.zeros((1, 2, 8, 8, 3), np.float32)
+    frames = jnp.zeros((1, 2, 8, 8, 3))
     with pytest.raises(ValueError, match="2 frames; 1 frame is expected"):
         wan_vae.encode({}, VAE, frames)
     with pytest.raises(ValueError, match="2 latents; 1 is expected at the start"):

@@ -33,8 +33,10 @@ def test_the_best_tokens_stay():
     for layer in range(LAYERS):
         from_slots = [5, 6, 2]
         tokens = np.asarray(cache.keys)[layer, 0, from_slots]
-        turned = np.asarray(rotate_time(jnp.asarray(tokens)[None], -ages[from_slots])[0])
-        scores = np.einsum("hd,snhd->sn", queries[layer, 0], turned).reshape(-1)
+        turned = np.asarray(
+            rotate_time(jnp.asarray(tokens)[None], -jnp.asarray(ages[from_slots]))[0]
+        )
+        scores = np.einsum("hd,snhd->sn", queries[layer, 0], np.asarray(turned)).reshape(-1)
         best = np.argsort(-scores)[: 2 * N]
         assert set(best) != set(range(2 * N))  # some of those that there were had to go
         for store, made in ((cache.keys, after.keys), (cache.values, after.values)):

@@ -127,7 +127,7 @@ def test_a_stream_sees_what_its_training_saw(changes, random_like):
     params = random_like(nnx.to_pure_dict(shapes))
     rng = np.random.default_rng(1)
     clean, noisy = rng.standard_normal((2, 1, FRAMES, 8, 12, 12), np.float32)
-    words = rng.standard_normal((2, 6), np.float32)
+    words = jnp.asarray(rng.standard_normal((2, 6), np.float32))
     zero, half = jnp.zeros((1, FRAMES)), jnp.full((1, FRAMES), 0.5)
 
     @jax.jit

@@ -157,8 +157,8 @@ def test_input_enters_as_the_model_was_made(streamer):
 
 
 def test_motion_lowers_the_noise_and_lags():
-    still, moving = np.zeros((2, 4, 4, 3), np.float32), np.zeros((2, 4, 4, 3), np.float32)
-    moving[1] = 0.1
+    still = jnp.zeros((2, 4, 4, 3))
+    moving = still.at[1].set(0.1)
     last = jnp.zeros((4, 4, 3))
     assert float(motion_level(still, last, jnp.float32(0.7), 0.8)) == pytest.approx(0.79)
     expected = 0.9 * (0.8 - 0.1 * 0.5) + 0.1 * 0.7
