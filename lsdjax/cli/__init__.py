@@ -14,7 +14,9 @@ import tyro
 from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
+from lsdjax.cli.convert import ConvertCommand
 from lsdjax.cli.distill import DistillCommand
+from lsdjax.cli.embed import EmbedCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.prune import PruneCommand
 from lsdjax.cli.serve import ServeCommand
@@ -35,6 +37,8 @@ Command = (
     | Annotated[DistillCommand, subcommand("distill")]
     | Annotated[AblateCommand, subcommand("ablate")]
     | Annotated[PruneCommand, subcommand("prune")]
+    | Annotated[ConvertCommand, subcommand("convert")]
+    | Annotated[EmbedCommand, subcommand("embed")]
     | Annotated[InfoCommand, subcommand("info")]
 )
 

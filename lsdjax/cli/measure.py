@@ -255,7 +255,10 @@ class BenchCommand:
 
 @dataclass(frozen=True)
 class InfoCommand(Measurement):
-    """Print the version, the devices, the checkpoint, its config and what its blocks run on."""
+    """Print the version, the devices, the checkpoint, its config and what its blocks run on.
+
+    Of a Wan model, a folder or a preset such as wan-1.3b, also what a step of it costs.
+    """
 
     checkpoint: CheckpointArgument = None
     plugin: PluginOption = ()
@@ -265,8 +268,15 @@ class InfoCommand(Measurement):
         import jax
 
         from lsdjax.checkpoint.export import load_checkpoint
+        from lsdjax.configs.wan import WAN_PRESETS
+        from lsdjax.evals.wan_cost import describe_config, describe_folder
         from lsdjax.model.dit import runs_on
 
+        if self.checkpoint is not None:
+            if networks := describe_folder(Path(self.checkpoint)):
+                return {"path": self.checkpoint, **networks}
+            if self.checkpoint in WAN_PRESETS and not Path(self.checkpoint).exists():
+                return {"preset": self.checkpoint} | describe_config(WAN_PRESETS[self.checkpoint])
         loaded = load_checkpoint(self.checkpoint)
         leaves = jax.tree.leaves(loaded.params)
         return {

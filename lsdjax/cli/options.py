@@ -24,7 +24,8 @@ TextEncoderOption = Annotated[
     arg(
         metavar="FOLDER",
         help="the folder of the BERT that reads the checkpoint's prompts, where it was trained "
-        "with one; without it, $LSDJAX_TEXT_ENCODER",
+        "with one; without it, $LSDJAX_TEXT_ENCODER. Of a Wan model: the folder of UMT5, a file of "
+        "prompts' features, or words",
     ),
 ]
 JsonOption = Annotated[bool, arg(help="print one JSON object and nothing else")]

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from tyro.conf import Positional, UseAppendAction, arg
@@ -21,6 +21,10 @@ from lsdjax.cli.options import (
 )
 from lsdjax.core.errors import UserError
 from lsdjax.core.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from lsdjax.stream.session import Stream, Streamer
+    from lsdjax.stream.wan import WanStreamer
 
 
 @dataclass(frozen=True)
@@ -58,21 +62,14 @@ class StreamCommand:
         with open_source(self.source) as source:  # before the model, so that mistakes show at once
             from tqdm import tqdm
 
-            from lsdjax.checkpoint.export import load_checkpoint
-            from lsdjax.stream.session import Streamer
-            from lsdjax.stream.transform import transform
-
-            streamer = Streamer(
-                load_checkpoint(self.checkpoint), steps=self.steps, text_encoder=self.text_encoder
-            )
+            streamer, transform, start = self._load()
             height, width = (side * self.scale for side in streamer.size)
             shown = 2 * width if self.side_by_side else width
             with (
                 _stoppable(source.live) as stopped,
                 VideoWriter(self.output, fps=source.fps, height=height, width=shown) as writer,
             ):
-                streamer.warm_up(show_progress)
-                stream = streamer.start(self.prompt, seed=self.seed, strength=self.strength)
+                stream = start()
                 timed = itertools.takewhile(lambda _: not stopped(), source.timed())
                 steps = transform(timed, stream, streamer.size, prompts=prompts, how=self.fit)
                 count = 0
@@ -82,13 +79,43 @@ class StreamCommand:
                     both = np.concatenate([fitted, made], axis=1) if self.side_by_side else made
                     writer.write(fit_frame(both, height, shown, "stretch"), time_s)
                     count += 1
+        late = ""
+        if (step := getattr(streamer, "frames_per_step", 1)) > 1:
+            delay = streamer.structural_delay_ms(float(source.fps))  # type: ignore[union-attr]
+            late = f"; {step} frames a step, live every one would be {delay:.0f} ms late at least"
         for frame in sorted(frame for frame in prompts if frame >= count):
             warn(f"--prompt-at {frame} was never reached, the input has {count} frames")
         for event in stream.events:
             measured = f"{event.reason} {event.value:.3g}, limit {event.limit:.3g}"
             warn(f"the stream was repaired at frame {event.frame_index}: {measured}")
-        print(f"{self.output}: {count} frames, {shown}x{height} pixels")
+        print(f"{self.output}: {count} frames, {shown}x{height} pixels{late}")
         return 0
+
+    def _load(self) -> "tuple[Streamer | WanStreamer, Callable[..., Iterator], Callable]":
+        """What makes streams, how frames go through one, and what starts one."""
+        from lsdjax.stream.transform import transform, transform_steps
+
+        if self.checkpoint is not None and (Path(self.checkpoint) / "wan.json").is_file():
+            from lsdjax.stream.wan_load import load_wan_streamer
+
+            if self.steps is not None or self.strength != 1.0:
+                raise UserError(
+                    f"{self.checkpoint!r} is a Wan model, whose steps are its own and whose "
+                    "pictures are not mixed with the input: --steps and --strength do not apply"
+                )
+            wan = load_wan_streamer(Path(self.checkpoint), self.text_encoder)
+            return wan, transform_steps, lambda: wan.start(self.prompt, seed=self.seed)
+        from lsdjax.checkpoint.export import load_checkpoint
+        from lsdjax.stream.session import Streamer
+
+        checkpoint = load_checkpoint(self.checkpoint)
+        streamer = Streamer(checkpoint, steps=self.steps, text_encoder=self.text_encoder)
+
+        def start() -> "Stream":
+            streamer.warm_up(show_progress)
+            return streamer.start(self.prompt, seed=self.seed, strength=self.strength)
+
+        return streamer, transform, start
 
     def _check(self, prompts: Iterable[str]) -> None:
         """Refuse what is wrong before anything is decoded or compiled."""

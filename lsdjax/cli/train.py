@@ -12,6 +12,7 @@ from lsdjax.core.plugins import load_plugins
 
 if TYPE_CHECKING:
     from lsdjax.configs import TrainConfig
+    from lsdjax.configs.wan import WanRecipe
     from lsdjax.data.pipeline import DecodedPair
     from lsdjax.data.pool import Pool
 
@@ -89,6 +90,10 @@ class TrainCommand:
             raise UserError(f"--peak-tflops must be positive, got {self.peak_tflops}")
         if self.teacher is not None and self.init is None:
             raise UserError("--teacher needs a student; --init CHECKPOINT is expected beside it")
+        from lsdjax.configs.wan import WAN_RECIPES
+
+        if self.preset in WAN_RECIPES:
+            return self._train_wan(WAN_RECIPES[self.preset])
         if self.distributed:
             _join_processes()
         load_plugins(self.plugin)  # after that: a plugin may touch the devices
@@ -118,6 +123,26 @@ class TrainCommand:
             peak=self.peak_tflops,
         )
         print(exported)
+        return 0
+
+    def _train_wan(self, recipe: "WanRecipe") -> int:
+        """A Wan-shaped model, on one device and on pairs."""
+        for name in ("plugin", "objective", "cache_policy", "init", "text_encoder", "mesh"):
+            if getattr(self, name):
+                raise UserError(f"--{name.replace('_', '-')} does not go with {self.preset!r}")
+        first, *others = self.data
+        if others or not _is_paired(first):
+            raise UserError(
+                f"{self.preset!r} learns from one folder of pairs (input/, target/, prompts.jsonl)"
+            )
+        from lsdjax.data.paired import load_paired
+        from lsdjax.data.pipeline import decode_pairs
+        from lsdjax.train.wan import train_wan
+
+        size = (recipe.model.height, recipe.model.width)
+        pairs = decode_pairs(load_paired(first), *size, frames=recipe.frames)
+        run_folder = self.run_folder or Path("runs") / self.preset
+        print(train_wan(recipe, pairs, run_folder, stop_after=self.stop_after))
         return 0
 
     def _config(self) -> "TrainConfig":

@@ -5,13 +5,31 @@ when it is read, so a stream may run to any frame index. The training mask comes
 `ages_at`, so that one rule decides what a frame sees in both.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from lsdjax.model.config import ModelConfig
 from lsdjax.model.policy import CachePolicy
+
+
+class CacheSizes(Protocol):
+    """What of a model's config fixes the shape of its cache."""
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def heads(self) -> int: ...
+
+    @property
+    def head_dim(self) -> int: ...
 
 
 class KVCache(NamedTuple):
@@ -28,7 +46,7 @@ class KVCache(NamedTuple):
     length: jax.Array
 
 
-def init_cache(config: ModelConfig, batch: int, dtype: jnp.dtype) -> KVCache:
+def init_cache(config: CacheSizes, batch: int, dtype: jnp.dtype) -> KVCache:
     """An empty cache."""
     shape = (config.depth, batch, config.slots, config.tokens, config.heads, config.head_dim)
     return KVCache(

@@ -117,7 +117,11 @@ class ModelConfig:
                 f"text_encoder={self.text_encoder!r}, text_width={self.text_width}; "
                 f"0 for {NGRAMS!r} and a positive number for any other are expected"
             )
-        _ = self.policy  # there has to be one
+        if self.policy.compressed:
+            raise UserError(
+                f"cache_policy={self.cache_policy!r} mixes frames' tokens, which only Wan models "
+                "can; another one is expected"
+            )
 
     def _require_positive(self, name: str) -> None:
         if getattr(self, name) < 1:

@@ -37,7 +37,9 @@ def fused_block(
         raise NotImplementedError(f"{b} x {t} frames; one frame over a cache is expected")
     if x.dtype != jnp.bfloat16:
         raise NotImplementedError(f"activations of {x.dtype}; bfloat16 is expected")
-    d = dim // block.heads
+    d = context.keys.shape[-1]
+    if block.heads * d != dim:
+        raise NotImplementedError(f"{block.heads} heads of {d} in {dim} dimensions; all are expected")
     attention.check(BLOCK_ROWS, d, x)
     rows = -(-n // BLOCK_ROWS) * BLOCK_ROWS
     slots = context.keys.shape[1]

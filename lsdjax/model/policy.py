@@ -32,6 +32,15 @@ class CachePolicy(abc.ABC):
     @abc.abstractmethod
     def slots(self) -> int: ...
 
+    @property
+    def compressed(self) -> int:
+        """How many frames' worth of tokens are kept of those that were let go.
+
+        They are the tokens that recent queries attend to most, of any frames; so neither `slot` nor
+        `sees` is asked about them, and no training sees them. Only `lsdjax.model.wan` has them.
+        """
+        return 0
+
     @abc.abstractmethod
     def slot(self, index: jax.Array) -> jax.Array:
         """Where frame `index` () int32 is written: () int32 in 0..slots - 1."""
@@ -66,7 +75,62 @@ class RingWithSinks(CachePolicy):
         return jnp.clip(age, 0, self.window + 1), visible
 
 
-CACHE_POLICIES: Registry[type[CachePolicy]] = Registry("cache policy", {"sinks": RingWithSinks})
+class DeepSinks(RingWithSinks):
+    """As `RingWithSinks`, with the sinks always right before the window, each at its own age.
+
+    So many sinks (40 to 60 % of all that is seen) keep a scene in place only if they seem near:
+    their ages end at window + sinks, as if what lies between had never been (Deep Forcing, 2025;
+    LongLive does so too).
+    """
+
+    def sees(self, index: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+        age = index - frames
+        visible = (age <= self.window) | (frames < self.sinks)
+        behind = self.window + self.compressed
+        nearest = jnp.where(frames < self.sinks, behind + self.sinks - frames, behind)
+        return jnp.clip(age, 0, nearest), visible
+
+
+class Participative(DeepSinks):
+    """As `DeepSinks`; of the frames let go, the tokens that take part most stay between the two.
+
+    They fill half as many frames as the window (Deep Forcing's participative compression, 2025).
+    """
+
+    @property
+    def compressed(self) -> int:
+        return max(1, self.window // 2)
+
+
+class RollingSink(RingWithSinks):
+    """The last `window` frames, and as sinks the first frames that came after the start-up.
+
+    The first `window` frames of a stream still show what it was started from; they are let go, and
+    the next `sinks` are kept for good, right before the window (after Live Avatar, 2025, whose sink
+    is the first frame that the model made by itself).
+    """
+
+    def _is_sink(self, frames: jax.Array) -> jax.Array:
+        return (frames >= self.window) & (frames < self.slots)
+
+    def slot(self, index: jax.Array) -> jax.Array:
+        return jnp.where(self._is_sink(index), index, index % self.window)
+
+    def sees(self, index: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+        age, sink = index - frames, self._is_sink(frames)
+        nearest = jnp.where(sink, self.window + self.slots - frames, self.window)
+        return jnp.clip(age, 0, nearest), (age <= self.window) | sink
+
+
+CACHE_POLICIES: Registry[type[CachePolicy]] = Registry(
+    "cache policy",
+    {
+        "sinks": RingWithSinks,
+        "deep-sinks": DeepSinks,
+        "rolling-sink": RollingSink,
+        "participative": Participative,
+    },
+)
 
 
 def register_cache_policy(name: str, policy: type[CachePolicy]) -> None:

@@ -9,6 +9,7 @@ from lsdjax.data.video import fit_frame
 
 if TYPE_CHECKING:
     from lsdjax.stream.session import Stream
+    from lsdjax.stream.wan import WanStream
 
 
 def transform(
@@ -35,3 +36,39 @@ def transform(
         pending = time_s, fitted, result
     if pending is not None:
         yield pending[0], pending[1], np.asarray(pending[2])
+
+
+def transform_steps(
+    timed: Iterable[tuple[float, np.ndarray]],
+    stream: "WanStream",
+    size: tuple[int, int],
+    *,
+    prompts: Mapping[int, str],
+    how: Literal["crop", "stretch"],
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """As `transform`, for a stream whose steps take several frames.
+
+    A prompt holds from the first step on whose frames are all from there. What is left over at the
+    end is filled up with its last frame, and only as many frames come out as came in.
+    """
+    waiting: list[tuple[float, np.ndarray]] = []
+    start = 0
+
+    def step() -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+        nonlocal start
+        begun = [index for index in prompts if 0 < index <= start]
+        if begun and prompts[max(begun)] != stream.prompt:
+            stream.set_prompt(prompts[max(begun)])
+        shown = [frame for _, frame in waiting]
+        shown += shown[-1:] * (stream.frames_per_step - len(shown))
+        made = np.asarray(stream.submit(np.stack(shown)))
+        start += len(waiting)
+        yield from ((*pair, picture) for pair, picture in zip(waiting, made, strict=False))
+        waiting.clear()
+
+    for time_s, frame in timed:
+        waiting.append((time_s, fit_frame(frame, *size, how=how)))
+        if len(waiting) == stream.frames_per_step:
+            yield from step()
+    if waiting:
+        yield from step()

@@ -151,7 +151,8 @@ def test_all_of_them_train_and_stream(
     CACHE_POLICIES._entries.pop("dilated")  # as in a process that was given no plugin
     assert cli.main(["info", str(run / "export")]) == cli.USER_ERROR
     assert capsys.readouterr().err == (
-        "lsdjax: no cache policy 'dilated'; one of sinks is expected "
+        "lsdjax: no cache policy 'dilated'; "
+        "one of sinks, deep-sinks, rolling-sink, participative is expected "
         "(a file given with --plugin may bring others)\n"
     )
 
@@ -285,7 +286,7 @@ def test_a_mistake_in_a_file_is_one_line(
     [
         (["--plugin", "nowhere.py"], "nowhere.py: no such plugin; a Python file (.py) is expected"),
         (["--objective", "mine"], "no objective 'mine'; one of forcing is expected"),
-        (["--cache-policy", "mine"], "no cache policy 'mine'; one of sinks is expected"),
+        (["--cache-policy", "mine"], "no cache policy 'mine'; one of sinks, deep-sinks"),
     ],
 )
 def test_what_nobody_brought_is_one_line(

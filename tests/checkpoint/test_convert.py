@@ -1,0 +1,355 @@
+"""Public checkpoints come in and go out bit for bit; what is wrong is refused and never run."""
+
+import dataclasses
+import json
+import math
+import os
+import pickle
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from lsdjax import cli
+from lsdjax.checkpoint import tensors as tensors_module
+from lsdjax.checkpoint.convert import (
+    COMPONENTS,
+    export_checkpoint,
+    import_checkpoint,
+    load_component,
+)
+from lsdjax.checkpoint.layouts import public_shapes
+from lsdjax.codec.taehv import TaehvConfig
+from lsdjax.codec.wan_vae import WanVaeConfig
+from lsdjax.configs.wan import TINY_WAN, WAN_PRESETS, wan_preset
+from lsdjax.core.errors import UserError
+from lsdjax.text.umt5 import Umt5Config
+
+SMALL = {
+    "wan": TINY_WAN,
+    "wan-vae": WanVaeConfig(dim=4),
+    "taehv": TaehvConfig(width=4, widths=(8, 6, 4), grown=(2, 2, 2)),
+    "umt5": Umt5Config(vocabulary=9, dim=8, attention_dim=8, ffn_dim=12, heads=2, depth=2),
+}
+CHANGES = {"wan": {"height": 32, "width": 48, "codec": "pixel", "heads": 2, "text_length": 8}}
+
+
+def public(kind: str, dtype: Any = ml_dtypes.bfloat16) -> dict[str, np.ndarray]:
+    """Random tensors under the public names."""
+    rng = np.random.default_rng(0)
+    shapes = public_shapes(COMPONENTS[kind], SMALL[kind])
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].dtype == second[name].dtype
+        and first[name].shape == second[name].shape
+        and first[name].tobytes() == second[name].tobytes()
+        for name in first
+    )
+
+
+class Storage:
+    """What torch's pickles refer to, written without torch: type, key and size."""
+
+    def __init__(self, kind: str, key: str, count: int) -> None:
+        self.told = ("storage", Global("torch", kind), key, "cpu", count)
+
+
+class Global:
+    """A name that the pickle has looked up when it is read."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.name = (module, name)
+
+
+class Call:
+    """A call of a name that the pickle has made when it is read."""
+
+    def __init__(self, module: str, name: str, *arguments: Any) -> None:
+        self.name, self.arguments = Global(module, name), arguments
+
+
+class TorchPickler(pickle._Pickler):  # the one in Python, whose opcodes can be written by hand
+    write: Any
+
+    def persistent_id(self, obj: Any) -> Any:
+        return obj.told if isinstance(obj, Storage) else None
+
+    def save(self, obj: Any, *rest: Any, **more: Any) -> None:
+        if isinstance(obj, Global):
+            self.write(b"c" + "\n".join(obj.name).encode() + b"\n")
+        elif isinstance(obj, Call):
+            self.save(obj.name)
+            self.save(obj.arguments)
+            self.write(b"R")
+        else:
+            super().save(obj, *rest, **more)  # type: ignore[misc]
+
+
+def save_torch(path: Path, tree: dict[str, Any], *, stored: bool = True) -> Path:
+    """A file as `torch.save` writes it; arrays in `tree` become tensors."""
+    blobs: list[np.ndarray] = []
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: told(inner) for name, inner in value.items()}
+        if not isinstance(value, np.ndarray):
+            return value
+        kind = {"float32": "FloatStorage", "bfloat16": "BFloat16Storage"}[value.dtype.name]
+        blobs.append(value)
+        storage = Storage(kind, str(len(blobs) - 1), value.size)
+        strides = tuple(step // value.itemsize for step in value.strides)
+        rebuild = ("torch._utils", "_rebuild_tensor_v2")
+        hooks = Call("collections", "OrderedDict")
+        return Call(*rebuild, storage, 0, value.shape, strides, False, hooks)
+
+    class File(list):
+        def write(self, piece: bytes) -> None:
+            self.append(bytes(piece))
+
+    file = File()
+    TorchPickler(file, protocol=2).dump(told(tree))  # type: ignore[arg-type]
+    how = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr("archive/data.pkl", b"".join(file))
+        archive.writestr("archive/byteorder", "little")
+        for key, blob in enumerate(blobs):
+            archive.writestr(f"archive/data/{key}", blob.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_round_trip_is_exact_for_every_network(kind, tmp_path):
+    before = public(kind)
+    save_file(before, tmp_path / "theirs.safetensors")
+    made = import_checkpoint(
+        tmp_path / "theirs.safetensors", tmp_path / "ours", changes=CHANGES.get(kind)
+    )
+    assert (made.kind, made.dtypes, made.resumed) == (kind, ("bfloat16",), False)
+    loaded = load_component(tmp_path / "ours", kind)
+    if kind != "wan":  # whose sampling the tensors do not tell
+        assert loaded.config == SMALL[kind]
+    export_checkpoint(tmp_path / "ours", tmp_path / "back")
+    assert same(load_file(tmp_path / "back" / f"{kind}.safetensors"), before)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_torch_files_are_read_without_torch(tmp_path):
+    before = public("wan", np.float32)
+    averaged = {f"model._fsdp_wrapped_module.{name}": 2 * x for name, x in before.items()}
+    plain = {f"model.{name}": x for name, x in before.items()}
+    tree = {"step": 7, "generator": plain, "generator_ema": averaged, "config": {"lr": 0.1}}
+    path = save_torch(tmp_path / "theirs.pt", tree)
+    for entry, factor in ((None, 2), ("generator", 1)):
+        folder = tmp_path / f"ours-{factor}"
+        import_checkpoint(path, folder, entry=entry, changes=CHANGES["wan"])
+        export_checkpoint(folder, tmp_path / f"back-{factor}")
+        back = load_file(tmp_path / f"back-{factor}" / "wan.safetensors")
+        assert same(back, {name: factor * x for name, x in before.items()})
+    with pytest.raises(UserError, match="no entry 'critic'; there is generator, generator_ema"):
+        import_checkpoint(path, tmp_path / "none", entry="critic")
+
+
+def test_shards_are_one_checkpoint(tmp_path):
+    before = public("taehv")
+    names = list(before)
+    places = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(names)}
+    for part in set(places.values()):
+        held = {name: before[name] for name in names if places[name] == part}
+        save_file(held, tmp_path / part)
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    import_checkpoint(tmp_path, tmp_path / "ours")
+    export_checkpoint(tmp_path / "ours", tmp_path / "back")
+    assert same(load_file(tmp_path / "back" / "taehv.safetensors"), before)
+    (tmp_path / "part-1.safetensors").unlink()
+    with pytest.raises(UserError, match=r"names part-1\.safetensors, which is missing"):
+        import_checkpoint(tmp_path, tmp_path / "again")
+    index.write_text(json.dumps({"weight_map": {"x": "../part-0.safetensors"}}))
+    with pytest.raises(UserError, match="outside of its folder"):
+        import_checkpoint(tmp_path, tmp_path / "again")
+
+
+def test_what_was_interrupted_goes_on(tmp_path, monkeypatch):
+    """The second try writes only what the first one did not."""
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    source, target = tmp_path / "theirs.safetensors", tmp_path / "ours"
+    import_checkpoint(source, tmp_path / "whole", changes=CHANGES["wan"])
+    slabs, plain = [], tensors_module._slabs
+
+    def failing(tensor: np.ndarray, limit: int = 20):
+        for slab in plain(tensor):
+            if len(slabs) == limit:
+                yield slab[: len(slab) // 2]  # a tensor that was half written
+                raise OSError(28, "No space left on device")
+            slabs.append(slab)
+            yield slab
+
+    monkeypatch.setattr(tensors_module, "_slabs", failing)
+    with pytest.raises(UserError, match="No space left on device; the same command goes on"):
+        import_checkpoint(source, target, changes=CHANGES["wan"])
+    assert not (target / "wan.safetensors").exists() and not (target / "wan.json").exists()
+    first = len(slabs)
+    monkeypatch.setattr(tensors_module, "_slabs", lambda x: failing(x, limit=-1))
+    made = import_checkpoint(source, target, changes=CHANGES["wan"])
+    assert made.resumed and first == 20 and len(slabs) == made.tensors
+    whole = (tmp_path / "whole" / "wan.safetensors").read_bytes()
+    assert (target / "wan.safetensors").read_bytes() == whole
+    assert not list(target.glob("*.partial"))
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+    before = public("umt5")
+    before["token_embedding.weight"] = np.arange(800_000, dtype=np.float32).reshape(-1, 8)
+    before["blocks.1.ffn.fc1.weight"] = before["blocks.1.ffn.fc1.weight"][:, ::-1].copy()
+    save_file(before, tmp_path / "theirs.safetensors")
+    monkeypatch.setattr(tensors_module, "SLAB_BYTES", 20_000)
+    tracemalloc.start()
+    import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "ours")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000 < before["token_embedding.weight"].nbytes
+    assert same(load_file(tmp_path / "ours" / "umt5.safetensors"), before)
+
+
+class Evil:
+    """Would run a command when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def damaged(tmp_path: Path, how: str) -> Path:
+    weights = public("taehv", np.float32)
+    good, path = tmp_path / "good.safetensors", tmp_path / f"{how}.safetensors"
+    save_file(weights, good)
+    if how == "truncated":
+        path.write_bytes(good.read_bytes()[:-9])
+    elif how == "noise":
+        path.write_bytes(os.urandom(4096))
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "lying":
+        header = b'{"x":{"dtype":"F32","shape":[4],"data_offsets":[0,4]}}'
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    elif how == "foreign":
+        save_file({"lm_head.weight": np.zeros((2, 2), np.float32)}, path)
+    elif how == "missing":
+        weights.pop("decoder.22.bias")
+        save_file({**weights, "extra.weight": np.zeros(3, np.float32)}, path)
+    elif how == "shape":
+        weights["decoder.22.bias"] = np.zeros(7, np.float32)
+        save_file(weights, path)
+    elif how == "torn zip":
+        whole = save_torch(tmp_path / "whole.pt", weights)
+        path = tmp_path / "torn.pt"
+        path.write_bytes(whole.read_bytes()[:-200])
+    elif how == "old torch":
+        path = tmp_path / "old.pt"
+        path.write_bytes(pickle.dumps(weights))
+    elif how == "other zip":
+        path = tmp_path / "other.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.txt", "b")
+    elif how == "short storage":
+        path = tmp_path / "short.pt"
+        storage = Storage("FloatStorage", "0", 4)
+        rebuild = Call("torch._utils", "_rebuild_tensor_v2", storage, 0, (8,), (1,))
+        save_torch(path, {"x": rebuild, "y": np.zeros(4, np.float32)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", "is truncated: .* ends at byte"),
+        ("noise", "not a readable safetensors file"),
+        ("empty", "not a readable safetensors file"),
+        ("lying", "in bytes 0 to 4"),
+        ("foreign", "holds none of wan, wan-vae, taehv, umt5; its 1 tensors are lm_head.weight"),
+        ("missing", r"1 missing \(decoder.22.bias\); 1 unused \(extra.weight\)"),
+        ("shape", r"1 of another shape \(decoder.22.bias \(7,\), not \(3,\)\)"),
+        ("torn zip", "is truncated, or not a file that torch.save wrote"),
+        ("old torch", "is truncated, or not a file that torch.save wrote"),
+        ("other zip", "is a zip, but none that torch.save wrote"),
+        ("short storage", "needs 32 bytes of a storage of 16"),
+        ("nothing", "no file or folder"),
+    ],
+)
+def test_damage_is_one_clear_line(tmp_path, how, message):
+    with pytest.raises(UserError, match=message) as raised:
+        import_checkpoint(damaged(tmp_path, how), tmp_path / "ours")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize("hostile", ["reduce", "builtins", "attribute"])
+def test_hostile_pickles_are_never_run(tmp_path, hostile):
+    proof = tmp_path / "it ran"
+    command = f"touch '{proof}'"
+    evil: Any = Evil(command)
+    if hostile == "builtins":
+        evil = Call("builtins", "eval", f"open({str(proof)!r}, 'w')")
+    if hostile == "attribute":  # a dotted name, by way of a module that is allowed
+        evil = Call("torch._utils", "os.system", command)
+    path = save_torch(tmp_path / "evil.pt", {"generator": {"x": evil}})
+    with pytest.raises(UserError, match="nothing of a file is run") as raised:
+        import_checkpoint(path, tmp_path / "ours")
+    assert not proof.exists() and "\n" not in str(raised.value)
+
+
+def test_a_preset_must_fit_the_tensors(tmp_path):
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    with pytest.raises(UserError, match="dim=48 by the tensors, not 1536"):
+        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"dim": 1536})
+    with pytest.raises(UserError, match="no setting windows"):
+        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"windows": 3})
+    with pytest.raises(UserError, match="no preset 'huge'"):
+        wan_preset("huge")
+
+
+def test_presets_have_the_published_sizes():
+    """Parameters of Wan 2.1's and 2.2's DiTs, counted from their public key lists."""
+    counts = {}
+    for name in ("wan-1.3b", "wan-14b", "wan2.2-5b"):
+        config = WAN_PRESETS[name]
+        one, two = (
+            sum(
+                math.prod(shape)
+                for shape in COMPONENTS["wan"]
+                .shapes(dataclasses.replace(config, depth=depth))
+                .values()
+            )
+            for depth in (1, 2)
+        )
+        counts[name] = one + (config.depth - 1) * (two - one)
+    assert counts == {
+        "wan-1.3b": 1_418_996_800,
+        "wan-14b": 14_288_491_584,
+        "wan2.2-5b": 4_999_787_712,
+    }
+
+
+def test_the_command_line_converts_and_refuses(tmp_path, capsys):
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    source, ours = str(tmp_path / "theirs.safetensors"), str(tmp_path / "ours")
+    assert cli.main(["convert", source, ours, "--preset", "tiny-wan", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"][0]["kind"] == "wan"
+    assert load_component(tmp_path / "ours", "wan").config == TINY_WAN
+    assert cli.main(["convert", ours, str(tmp_path / "back")]) == 0
+    assert "bfloat16" in capsys.readouterr().out
+    assert cli.main(["convert", source, ours, "--set", "window"]) == 2
+    assert "--set takes NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["convert", ours, ours]) == 2
+    assert "is the source itself" in capsys.readouterr().err
