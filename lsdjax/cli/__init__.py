@@ -15,7 +15,7 @@ from tyro.conf import subcommand
 
 from lsdjax.cli.ablate import AblateCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
-from lsdjax.cli.serve import ServeCommand
+from lsdjax.cli.serve import ConnectCommand, ServeCommand, TokenCommand
 from lsdjax.cli.stream import StreamCommand
 from lsdjax.cli.train import TrainCommand
 from lsdjax.core.errors import UserError
@@ -26,6 +26,8 @@ _DESCRIPTION = "Live-Stream Diffusion in JAX: a live video in, a transformed vid
 
 Command = (
     Annotated[ServeCommand, subcommand("serve")]
+    | Annotated[ConnectCommand, subcommand("connect")]
+    | Annotated[TokenCommand, subcommand("token")]
     | Annotated[StreamCommand, subcommand("stream")]
     | Annotated[EvalCommand, subcommand("eval")]
     | Annotated[BenchCommand, subcommand("bench")]
