@@ -35,6 +35,11 @@ class Decoder:
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
         self._h264: H264Decoder | None = None
+        self._bt601 = self._full_range = False
+
+    def assume_colour(self, *, bt601: bool, full_range: bool) -> None:
+        """How H.264 is coloured that does not say so: the matrix of BT.601, all 256 levels."""
+        self._bt601, self._full_range = bt601, full_range
 
     def decode(self, header: FrameHeader, payload: memoryview) -> np.ndarray:
         """The picture in a checked payload: uint8 (h, w, 3), at the size in the header.
@@ -48,6 +53,7 @@ class Decoder:
                 from lsdjax.serve.h264 import H264Decoder
 
                 self._h264 = H264Decoder(self._max_pixels)
+            self._h264.assume(bt601=self._bt601, full_range=self._full_range)
             return self._h264.decode(header, payload)
         assert simplejpeg is not None
         try:

@@ -20,6 +20,7 @@ from lsdjax.serve.protocol import FrameHeader
 
 _BT709 = 1  # as the standard numbers matrix, primaries and transfer alike
 _BT601 = (5, 6)
+_UNSPECIFIED = 2
 _FULL_RANGE = 2
 _BITS_PER_PIXEL = 0.12  # a frame at 30 frames a second; 512x512 takes 0.9 Mb/s
 _FPS = 30
@@ -62,7 +63,12 @@ class H264Decoder:
 
     def __init__(self, max_pixels: int) -> None:
         self._max_pixels = max_pixels
+        self._bt601 = self._full_range = False
         self._start()
+
+    def assume(self, *, bt601: bool, full_range: bool) -> None:
+        """How pictures are coloured that do not say so: those of browsers, which tell it aside."""
+        self._bt601, self._full_range = bt601, full_range
 
     def _start(self) -> None:
         context = cast(VideoCodecContext, av.CodecContext.create("h264", "r"))
@@ -91,8 +97,11 @@ class H264Decoder:
                 f"H.264 of {picture.width}x{picture.height}, the header says "
                 f"{header.width}x{header.height}"
             )
-        bt601 = picture.colorspace in _BT601
-        full = picture.color_range == _FULL_RANGE
+        bt601, full = self._bt601, self._full_range
+        if picture.colorspace != _UNSPECIFIED:
+            bt601 = picture.colorspace in _BT601
+        if picture.color_range:
+            full = picture.color_range == _FULL_RANGE
         return picture.reformat(
             format="rgb24",
             src_colorspace=Colorspace.ITU601 if bt601 else Colorspace.ITU709,

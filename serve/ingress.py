@@ -55,6 +55,10 @@ class Ingress:
         self.up = True
         self.decode_error: tuple[int, str] | None = None
 
+    def assume_colour(self, *, bt601: bool, full_range: bool) -> None:
+        """How H.264 is coloured that does not say so itself."""
+        self._decoder.assume_colour(bt601=bt601, full_range=full_range)
+
     def limit_rate(self, fps: float) -> None:
         """Takes at most so many frames a second from now on."""
         self._rate.change(fps, max(2.0, min(fps, self._limits.max_fps)))

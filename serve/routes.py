@@ -106,7 +106,9 @@ class Routes:
             case "/readyz":
                 ready = self._status.state == "ready"
                 status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-                return web.respond_json(status, self._status.as_json())
+                # Pages of other origins may ask: they are told of a refused upgrade nothing else.
+                fields = {"access_control_allow_origin": "*"}
+                return web.respond_json(status, self._status.as_json(), **fields)
             case "/metrics":
                 return web.respond(HTTPStatus.OK, self._metrics.text(), metrics.CONTENT_TYPE)
             case "/api/info":

@@ -33,6 +33,7 @@ _STATS_S = 1.0
 _STATS_PAUSE_S = 0.01
 _TEXTS_PER_S, _TEXT_BURST = 300, 600
 _UNSENT_TEXTS = 256
+_BT601_NAMES = ("smpte170m", "bt470bg")  # as WebCodecs calls it
 _MAX_CRASHES = 2  # of the device process while it had a frame of this session
 
 
@@ -218,6 +219,11 @@ class Session:
                 self._context.device.send(op="reset", seat=self._seat)
             case "request_key":
                 self.egress.ask_for_key()
+            case "colour":
+                self.ingress.assume_colour(
+                    bt601=message.get("matrix") in _BT601_NAMES,
+                    full_range=message.get("full_range") is True,
+                )
             case "bye":
                 return False
             case _:

@@ -93,7 +93,7 @@ def test_the_ladder_moves_by_one_rung_and_never_faster_than_its_patience(
 def test_a_server_whose_steps_get_slow_says_what_it_gives_up_and_takes_it_back(
     start_server: Callable[..., Any],
 ) -> None:
-    server = start_server({"overload_ratio": 10.0}, FAKE_STEP_MS="1")
+    server = start_server({"overload_ratio": 10.0}, FAKE_STEP_MS="5")
 
     async def work() -> None:
         async with raw(server) as connection:
@@ -117,6 +117,9 @@ def test_a_server_whose_steps_get_slow_says_what_it_gives_up_and_takes_it_back(
                     await connection.send(pack_json("ack", seq=header.seq))
 
             await connection.send(pack_json("params", id=1, prompt="slow original"))  # 300 ms
+            for seq in range(2):  # one more in flight than is waited for: the device is never idle
+                await connection.send(input_frame(seq))
+            seq += 1
             await until("post_processing", True)
             assert "lsd_overload_rung 1.0" in server.get("/metrics")[2].decode()
             await until("input_rate", True)
