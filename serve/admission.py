@@ -7,7 +7,6 @@ headroom at everybody's frame rate. Then comes a queue, first come first served,
 import asyncio
 import time
 from collections import deque
-from contextlib import suppress
 from typing import Any
 
 from lsdjax.serve.auth import Grant
@@ -85,7 +84,7 @@ class Seats:
         """The holder does not wait any more; a seat that it was given goes to the next."""
         if ticket in self._waiting:
             self._waiting.remove(ticket)
-        elif ticket.seat.done():
+        elif ticket.seat.done() and ticket.seat.exception() is None:
             self._load.pop(ticket.seat.result(), None)
             self._free.append(ticket.seat.result())
         self._advance()
@@ -234,14 +233,18 @@ class Seats:
             self._advance()
 
     def on_device_lost(self) -> None:
-        """The device process has died: what it was to close is closed."""
-        for seat in list(self._closing):
-            self._closed(seat)
+        """The device process has died."""
+        lost = ProtocolError(Close.FULL, "not_ready", "the model is being restarted; try again")
+        for opening in self._opening.values():
+            if not opening.done():
+                opening.set_exception(lost)
         for session in list(self.sessions.values()):
             session.on_device_lost()
 
     def on_device_back(self) -> None:
-        """Opens every session's stream in the new device process."""
+        """Opens every session's stream in the new device process, where nothing is open yet."""
+        for seat in list(self._closing):
+            self._closed(seat)
         for session in self.sessions.values():
             self._device.send(**session.opening())
 
@@ -254,5 +257,4 @@ class Seats:
                 opening.set_exception(error)
         for ticket in self._waiting:
             if not ticket.seat.done():
-                with suppress(asyncio.InvalidStateError):
-                    ticket.seat.set_exception(error)
+                ticket.seat.set_exception(error)

@@ -1,4 +1,4 @@
-"""A model that costs nothing: each frame comes out as it went in. For `lsdjax bench serve --instant`.
+"""A model that costs nothing, for `lsdjax bench serve --instant`: a frame comes out as it went in.
 
 What remains of a frame's age is what the protocol, the codecs and the processes cost.
 """

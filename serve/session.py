@@ -85,6 +85,7 @@ class Session:
             context.ladder,
             context.limits.deadline_ms,
         )
+        self.limit_rate(context.ladder.rate_share)
         self._text_rate = RateLimit(_TEXTS_PER_S, _TEXT_BURST)
         self._texts: asyncio.Queue[str] = asyncio.Queue(_UNSENT_TEXTS)
         self._stats_due = asyncio.Event()
@@ -282,7 +283,7 @@ class Session:
                 self.ingress.drop(self.ingress.came_back(event["slot"]), "egress")
                 text = "the model failed on several frames in a row; connect again"
                 self.fail(ProtocolError(Close.FAULT, "step_failed", text))
-            case "params":
+            case "params" if event["revision"] in self.params.unanswered:
                 ack, post = self.params.applied(
                     event["revision"], event["effective"], event["first_seq"]
                 )

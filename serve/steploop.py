@@ -11,14 +11,13 @@ import queue
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lsdjax.core.errors import UserError
+from lsdjax.serve.jobs import Batch, Inbox, Job
 from lsdjax.serve.slots import Slots
 from lsdjax.serve.streams import Seat, StreamerLike, calibrate
 
@@ -26,42 +25,6 @@ _HEAD_START_S = 0.002  # how long before the expected end of a step the next one
 _CONTROLS_PER_STEP = 4  # encoding a prompt is bounded work between steps
 _ENCODE_S = 0.002  # what the front still has to do after a step, for the deadline
 _MAX_FAULTS = 3  # in a row: then the session ends
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A frame that waits in a slot, and then its step."""
-
-    seat: int
-    slot: int
-    seq: int
-    received_s: float
-    waiting_since_s: float  # when the first of the frames that it superseded arrived
-    discontinuity: bool
-    owner: Seat | None = None
-    revision: int = 0
-    degraded: bool = False
-    frame: np.ndarray | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """Jobs in the device; `output` is what the model returned, then an array or an exception."""
-
-    jobs: list[_Job]
-    steps: int
-    started_s: float
-    output: Any = None
-    ended_s: float | None = None
-
-
-@dataclass
-class _Work:
-    """What waits for the loop, under its condition."""
-
-    controls: deque[dict[str, Any]] = field(default_factory=deque)
-    frames: dict[int, _Job] = field(default_factory=dict)
-    stopping: bool = False
 
 
 class StepLoop:
@@ -79,58 +42,32 @@ class StepLoop:
         self._slots = slots
         self._deadline_s = deadline_s
         self._send = send
-        self._changed = threading.Condition()
-        self._work = _Work()
+        self._inbox = Inbox()
         self._seats: dict[int, Seat] = {}
         self._max_steps: int | None = None
         self._free_at_s = 0.0
         self.calibrated = calibrate(streamer)
         self.slowdown = 1.0
         self._traces = streamer.trace_count
-        self._dispatched: queue.SimpleQueue[_Batch] = queue.SimpleQueue()
+        self._dispatched: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         threading.Thread(target=self._fetch, name="fetch", daemon=True).start()
 
     def post(self, message: dict[str, Any]) -> None:
         """Takes a message of the front; a frame pushes out the one that waits before it."""
-        if message["op"] == "frame":
-            self._post_frame(message)
-            return
-        with self._changed:
-            if message["op"] == "stop":
-                self._work.stopping = True
-            else:
-                self._work.controls.append(message)
-            self._changed.notify()
-
-    def _post_frame(self, message: dict[str, Any]) -> None:
-        job = _Job(
-            seat=message["seat"],
-            slot=message["slot"],
-            seq=message["seq"],
-            received_s=message["received_s"],
-            waiting_since_s=time.monotonic(),
-            discontinuity=message["discontinuity"],
-        )
-        with self._changed:
-            older = self._work.frames.get(job.seat)
-            if older is not None:
-                job.waiting_since_s = older.waiting_since_s
-                job.discontinuity |= older.discontinuity
-            self._work.frames[job.seat] = job
-            self._changed.notify()
-        if older is not None:
+        if message["op"] != "frame":
+            self._inbox.post(message)
+        elif (older := self._inbox.post_frame(Job.from_message(message))) is not None:
             self._drop(older, "superseded")
 
     def run(self) -> None:
         """Steps until told to stop."""
-        current: _Batch | None = None  # in the device
-        ahead: _Batch | None = None  # dispatched behind it
-        while not self._work.stopping:
-            with self._changed:
+        current: Batch | None = None  # in the device
+        ahead: Batch | None = None  # dispatched behind it
+        while not self._inbox.stopping:
+            with self._inbox.changed:
                 while not self._has_work(current, ahead):
-                    self._changed.wait(self._patience_s(current, ahead))
-                count = min(_CONTROLS_PER_STEP, len(self._work.controls))
-                controls = [self._work.controls.popleft() for _ in range(count)]
+                    self._inbox.changed.wait(self._patience_s(current, ahead))
+                controls = self._inbox.take_controls(_CONTROLS_PER_STEP)
             for message in controls:
                 self._control(message)
             if current is not None and current.ended_s is not None:
@@ -141,25 +78,25 @@ class StepLoop:
             elif ahead is None and self._is_nearly_over(current):
                 ahead = self._dispatch_next()
 
-    def _has_work(self, current: _Batch | None, ahead: _Batch | None) -> bool:
-        if self._work.stopping or self._work.controls:
+    def _has_work(self, current: Batch | None, ahead: Batch | None) -> bool:
+        if self._inbox.stopping or self._inbox.controls:
             return True
         if current is None:
-            return bool(self._work.frames)
+            return bool(self._inbox.frames)
         if current.ended_s is not None:
             return True
-        return ahead is None and bool(self._work.frames) and self._is_nearly_over(current)
+        return ahead is None and bool(self._inbox.frames) and self._is_nearly_over(current)
 
-    def _patience_s(self, current: _Batch | None, ahead: _Batch | None) -> float | None:
+    def _patience_s(self, current: Batch | None, ahead: Batch | None) -> float | None:
         """How long nothing has to be done unless the condition is notified."""
-        if current is None or ahead is not None or not self._work.frames:
+        if current is None or ahead is not None or not self._inbox.frames:
             return None
         return max(0.0, self._due_s(current) - time.monotonic())
 
-    def _is_nearly_over(self, batch: _Batch) -> bool:
+    def _is_nearly_over(self, batch: Batch) -> bool:
         return time.monotonic() >= self._due_s(batch)
 
-    def _due_s(self, batch: _Batch) -> float:
+    def _due_s(self, batch: Batch) -> float:
         expected_s = self._expected_s(batch.steps, len(batch.jobs))
         return max(batch.started_s, self._free_at_s) + expected_s - _HEAD_START_S
 
@@ -174,52 +111,27 @@ class StepLoop:
                 batch.output = np.asarray(batch.output)
             except Exception as error:
                 batch.output = error
-            with self._changed:
+            with self._inbox.changed:
                 batch.ended_s = time.monotonic()
-                self._changed.notify()
+                self._inbox.changed.notify()
 
     # -- one step ----------------------------------------------------------------------------
 
-    def _dispatch_next(self) -> _Batch | None:
+    def _dispatch_next(self) -> Batch | None:
         """Starts the step of those that have waited longest; None when nobody waits."""
-        while jobs := self._pick():
+        while jobs := self._inbox.pick(self._seats, self._max_steps, self.calibrated):
             now = time.monotonic()
             ready = [job for job in jobs if self._prepare(job, now)]
             if len(ready) < len(jobs):  # the rest may be of no size that is compiled
                 for job in ready[1:]:
-                    self._put_back(job)
+                    if not self._inbox.put_back(job):
+                        self._drop(job, "superseded")
                 ready = ready[:1]
             if ready and (batch := self._submit(ready, now)) is not None:
                 return batch
         return None
 
-    def _pick(self) -> list[_Job]:
-        """Takes the frames of one step out of the waiting ones, the earliest deadline first."""
-        picked: list[_Job] = []
-        with self._changed:
-            frames = self._work.frames
-            for index in [index for index in frames if index not in self._seats]:
-                del frames[index]  # the front frees the slots of a closed seat by itself
-            for job in sorted(frames.values(), key=lambda waiting: waiting.waiting_since_s):
-                job.owner = self._seats[job.seat]
-                job.degraded = job.owner.limit_steps(self._max_steps)
-                if not picked or job.owner.stream.steps == picked[0].owner.stream.steps:  # type: ignore[union-attr]
-                    picked.append(job)
-            if picked:
-                steps = picked[0].owner.stream.steps  # type: ignore[union-attr]
-                sizes = [size for count, size in self.calibrated if count == steps]
-                picked = picked[: max(size for size in sizes if size <= len(picked))]
-            for job in picked:
-                del frames[job.seat]
-        return picked
-
-    def _put_back(self, job: _Job) -> None:
-        with self._changed:
-            newer = self._work.frames.setdefault(job.seat, job)
-        if newer is not job:
-            self._drop(job, "superseded")
-
-    def _prepare(self, job: _Job, now: float) -> bool:
+    def _prepare(self, job: Job, now: float) -> bool:
         """Whether a frame is to be stepped: it is not too late, and shows something new."""
         seat = job.owner
         assert seat is not None
@@ -242,10 +154,10 @@ class StepLoop:
             return False
         return True
 
-    def _submit(self, jobs: list[_Job], now: float) -> _Batch | None:
+    def _submit(self, jobs: list[Job], now: float) -> Batch | None:
         seats = [job.owner for job in jobs if job.owner is not None]
         frames = [job.frame for job in jobs if job.frame is not None]
-        batch = _Batch(jobs, seats[0].stream.steps, now)
+        batch = Batch(jobs, seats[0].stream.steps, now)
         try:
             if len(jobs) == 1:
                 batch.output = seats[0].stream.submit(frames[0])
@@ -261,7 +173,7 @@ class StepLoop:
         self._dispatched.put(batch)
         return batch
 
-    def _publish(self, batch: _Batch, ended_s: float) -> None:
+    def _publish(self, batch: Batch, ended_s: float) -> None:
         """Hands the pictures of a finished step over."""
         step_s = ended_s - max(batch.started_s, self._free_at_s)
         self._free_at_s = ended_s
@@ -288,7 +200,7 @@ class StepLoop:
 
     def _hand_over(
         self,
-        job: _Job,
+        job: Job,
         picture: np.ndarray,
         step_s: float,
         slowdown: float,
@@ -312,7 +224,7 @@ class StepLoop:
             drift=round(job.owner.stream.drift, 3),
         )
 
-    def _tell_repairs(self, job: _Job) -> None:
+    def _tell_repairs(self, job: Job) -> None:
         assert job.owner is not None
         events = job.owner.stream.events
         while events:
@@ -326,10 +238,10 @@ class StepLoop:
                 limit=repair.limit,
             )
 
-    def _drop(self, job: _Job, reason: str) -> None:
+    def _drop(self, job: Job, reason: str) -> None:
         self._send(event="drop", seat=job.seat, slot=job.slot, reason=reason)
 
-    def _fault(self, batch: _Batch, error: Exception) -> None:
+    def _fault(self, batch: Batch, error: Exception) -> None:
         """Shows the inputs of a step that failed; ends a session whose steps go on failing."""
         traceback.print_exception(error)
         for job in batch.jobs:
@@ -362,8 +274,7 @@ class StepLoop:
                 )
                 self._send(event="opened", seat=index, effective=seat.effective)
             elif operation == "close":
-                with self._changed:
-                    self._work.frames.pop(index, None)
+                self._inbox.discard(index)
                 self._seats.pop(index, None)
                 self._send(event="closed", seat=index)
             elif operation == "params" and seat is not None:
@@ -378,14 +289,13 @@ class StepLoop:
 
     def _apply(self, seat: Seat, message: dict[str, Any]) -> None:
         seat.apply(message["values"], message["revision"])
-        with self._changed:
-            job = self._work.frames.get(message["seat"])
+        waiting_seq = self._inbox.waiting_seq(message["seat"])
         self._send(
             event="params",
             seat=message["seat"],
             revision=seat.revision,
             effective=seat.effective,
-            first_seq=seat.last_seq + 1 if job is None else job.seq,
+            first_seq=seat.last_seq + 1 if waiting_seq is None else waiting_seq,
         )
 
     def _reject(self, message: dict[str, Any], text: str) -> None:

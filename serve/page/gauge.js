@@ -3,7 +3,13 @@
 const RECENT_MS = 2000;
 const SLOT_MS = 500;
 const SLOTS = 120;
-const COLOURS = { superseded: "--soft", deadline: "--bad", decode: "--warn", egress: "--accent", rate: "--good" };
+const COLOURS = {
+  superseded: "--soft",
+  deadline: "--bad",
+  decode: "--rose",
+  egress: "--warn",
+  rate: "--teal",
+};
 
 export class Gauge {
   #drawn = []; // [{at, latencyMs}]
@@ -146,9 +152,9 @@ export class Graph {
       this.#slots.flatMap(({ dropped }) => Object.keys(dropped).filter((reason) => dropped[reason])),
     );
     const items = [
-      ["latency", "--accent", `latency, to ${topMs} ms`],
-      ["fps", "--good", `frames a second, to ${topFps}`],
-      ...[...seen].map((reason) => [reason, COLOURS[reason] ?? "--soft", `dropped: ${reason}`]),
+      ["latency", "--accent", `latency, 0–${topMs} ms`],
+      ["fps", "--good", `fps, 0–${topFps}`],
+      ...[...seen].map((reason) => [reason, COLOURS[reason] ?? "--soft", reason]),
     ];
     const shown = items.map(([key]) => key).join() + topMs + topFps;
     if (this.#legend.dataset.shown === shown) return;

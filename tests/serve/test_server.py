@@ -597,6 +597,8 @@ def test_a_busy_port_is_one_line(start_server: Callable[..., Any]) -> None:
         ({"port": 70_000}, "70000"),
         ({"max_sessions": 0}, "max-sessions"),
         ({"origins": ["example.org"]}, "example.org"),
+        ({"tls_cert": "/nowhere/cert.pem"}, "/nowhere/cert.pem"),
+        ({"token_secret": "/nowhere/secret"}, "/nowhere/secret"),
     ],
 )
 def test_a_users_mistake_is_one_line(
