@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -21,7 +20,7 @@ from lsdjax.serve.session import SessionContext
 from lsdjax.serve.status import Status
 from lsdjax.serve.throttle import Throttle
 
-_RESTARTS, _RESTARTS_S = 4, 60.0  # more ends than this within this time end the server
+_FRUITLESS = 4  # more ends than this without a picture between them end the server
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Supervisor:
     failure: UserError | None = None
     url: str = ""
     _steps: _Steps = field(default_factory=_Steps)
-    _ends_s: deque[float] = field(default_factory=deque)
+    _ends: int = 0
     _restart: asyncio.Task[None] | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
@@ -98,6 +97,7 @@ class Supervisor:
             if event["repeated"]:
                 self.metrics.repeated.inc()
             elif event["step_s"] > 0:
+                self._ends = 0
                 steps.count += 1
                 steps.busy_s += event["step_s"]
                 steps.slowdown += event["slowdown"]
@@ -134,11 +134,8 @@ class Supervisor:
     def _on_exit(self, text: str) -> None:
         if self.status.state in ("failed", "stopping"):
             return
-        now = time.monotonic()
-        self._ends_s.append(now)
-        while now - self._ends_s[0] > _RESTARTS_S:
-            self._ends_s.popleft()
-        if self.reception.context is None or len(self._ends_s) > _RESTARTS:
+        self._ends += 1
+        if self.reception.context is None or self._ends > _FRUITLESS:
             self._fail(text)
             return
         self.say(f"error: {text}; starting another")

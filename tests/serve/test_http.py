@@ -143,16 +143,22 @@ def test_metrics_count_frames(server: Any) -> None:
     assert "session_id" not in text
 
 
-def test_repairs_are_counted_and_logged(start_server: Callable[..., Any]) -> None:
+def test_repairs_are_counted_logged_and_told(start_server: Callable[..., Any]) -> None:
     server = start_server()
 
+    told: list[str] = []
+
     async def work() -> None:
-        async with LiveClient(server.url, prompt="a broken original") as client:
+        async with LiveClient(
+            server.url, prompt="a broken original", on_notice=told.append
+        ) as client:
             for _ in range(3):
                 await client.send(np.zeros((48, 64, 3), np.uint8))
                 await client.receive()
+            await client.settle()
 
     asyncio.run(work())
+    assert any("mended at frame 1" in text for text in told)
     text = server.get("/metrics")[2].decode()
     assert 'lsd_repairs_total{reason="cache"} 3.0' in text
     assert 'lsd_repairs_total{reason="colour"} 0.0' in text

@@ -12,7 +12,7 @@ from lsdjax.model.dit import CausalDiT
 from lsdjax.stream.session import Stream, Streamer
 
 CONFIG = ModelConfig(
-    height=16, width=24, dim=16, depth=1, heads=1, channels=4, experts=1, text_dim=16,
+    height=16, width=32, dim=16, depth=1, heads=1, channels=4, experts=1, text_dim=16,
     text_depth=1, window=2,
 )  # fmt: skip
 
@@ -31,7 +31,7 @@ def streamer(checkpoint: Checkpoint) -> Streamer:
 
 
 def frames(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 16, 24, 3), dtype=np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (count, 16, 32, 3), dtype=np.uint8)
 
 
 def run(stream: Stream, clip: np.ndarray) -> np.ndarray:
