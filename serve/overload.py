@@ -59,8 +59,8 @@ class Ladder:
     def tick(self, slowdown: float, busy: float, *, throttled: bool) -> Rung | None:
         """One look: the rung that was gone up to or left, None when nothing changed.
 
-        slowdown: mean step time over its time at start-up since the last look, 0 without a step;
-        busy: the part of that time which steps took.
+        slowdown: mean step time lately over that at start-up, 0 without a step; busy: the part of
+        the time which steps took.
         """
         slow = slowdown > self._ratio and busy > _BUSY
         if throttled or slow:

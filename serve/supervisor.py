@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -20,13 +21,15 @@ from lsdjax.serve.session import SessionContext
 from lsdjax.serve.status import Status
 from lsdjax.serve.throttle import Throttle
 
+_LOOKS = 4  # looked at together: two seconds hold several steps, even slow ones
 _FRUITLESS = 4  # more ends than this without a picture between them end the server
 
 
 @dataclass
 class _Steps:
-    """What the steps since the last look took."""
+    """What the steps between two looks took."""
 
+    seconds: float = 0.0
     count: int = 0
     busy_s: float = 0.0
     slowdown: float = 0.0
@@ -55,6 +58,7 @@ class Supervisor:
     failure: UserError | None = None
     url: str = ""
     _steps: _Steps = field(default_factory=_Steps)
+    _recent: deque[_Steps] = field(default_factory=lambda: deque(maxlen=_LOOKS))
     _ends: int = 0
     _restart: asyncio.Task[None] | None = None
     _throttle: Throttle = field(default_factory=Throttle)
@@ -178,13 +182,16 @@ class Supervisor:
 
     def _look_at_load(self, seconds: float) -> None:
         steps, self._steps = self._steps, _Steps()
+        steps.seconds = seconds
+        self._recent.append(steps)
+        count = sum(each.count for each in self._recent)
         throttled = self._throttle.read()
         self.metrics.throttled.set(throttled)
         self.metrics.drift.set(steps.drift)
         before = self.ladder.height
         rung = self.ladder.tick(
-            steps.slowdown / steps.count if steps.count else 0.0,
-            steps.busy_s / seconds,
+            sum(each.slowdown for each in self._recent) / count if count else 0.0,
+            sum(each.busy_s for each in self._recent) / sum(each.seconds for each in self._recent),
             throttled=throttled,
         )
         if rung is not None:

@@ -84,14 +84,17 @@ class RunningServer:
 
 
 @pytest.fixture(scope="module")
-def start_server() -> Iterator[Callable[..., RunningServer]]:
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., RunningServer]]:
     """Starts servers that end with the module: `start_server({"max_sessions": 1}, FAKE_…="…")`."""
     running: list[RunningServer] = []
+    cache = {"XDG_CACHE_HOME": str(tmp_path_factory.getbasetemp() / "cache")}
 
     def start(
         options: dict[str, Any] | None = None, *, ready: bool = True, **environment: str
     ) -> RunningServer:
-        server = RunningServer(options or {}, environment)
+        server = RunningServer(options or {}, cache | environment)
         running.append(server)
         if ready:
             server.wait_ready()

@@ -507,6 +507,35 @@ def test_the_codec_changes_while_the_session_goes_on(browser: Browser, page_serv
     assert browser.complaints == []
 
 
+def test_the_module_can_be_used_by_a_strangers_page(browser: Browser, page_server: Any) -> None:
+    """As its first lines say: a session, a video, and what to do with each frame."""
+    browser.open(f"{page_server.url}/?prompt=original")
+    stream(browser, 5)
+    browser.run("""(async () => {
+        const { Session, capture } = await import("/lsd.js");
+        const session = new Session("/ws");
+        globalThis.shades = [];
+        session.addEventListener("frame", async ({ detail: frame }) => {
+            const blob = new Blob([frame.payload], { type: "image/jpeg" });
+            const picture = await createImageBitmap(blob);
+            shades.push(picture.width);
+            session.acknowledge(frame);
+        });
+        session.setParams({ prompt: "negative" });
+        session.open();
+        const video = Object.assign(document.createElement("video"), { muted: true, loop: true });
+        video.src = "/sample.mp4";
+        await video.play();
+        const stop = capture(session, video);
+        globalThis.leave = () => { stop(); session.close(); };
+    })()""")
+    browser.wait("shades.length >= 8 && shades.every((width) => width === 64)")
+    browser.run("leave()")
+    wait_until(lambda: page_server.get_json("/api/info")["sessions"]["active"] == 1)
+    stream(browser)
+    assert browser.complaints == []
+
+
 def test_a_playlist_runs_by_itself(browser: Browser, page_server: Any) -> None:
     browser.open(f"{page_server.url}/?prompt=original")
     stream(browser, 5)
