@@ -9,6 +9,8 @@ import time
 from collections import deque
 from typing import Any
 
+from websockets.asyncio.server import ServerConnection
+
 from lsdjax.serve.auth import Grant
 from lsdjax.serve.device import Device
 from lsdjax.serve.metrics import Metrics
@@ -180,8 +182,10 @@ class Seats:
         self._held[seat] = loop.call_later(self._resume_s, self.leave, seat)
         self.count()
 
-    async def resume(self, token: str, grant: Grant | None) -> tuple[int, Session]:
-        """The session that the token belongs to; whoever had it is sent away.
+    async def resume(
+        self, token: str, grant: Grant | None, holder: ServerConnection
+    ) -> tuple[int, Session]:
+        """The session that the token belongs to, for another connection; its last is sent away.
 
         Raises: ProtocolError 4410 for a token that is not, or no longer, worth anything; 4401 when
             the session was begun with another bearer token.
@@ -196,6 +200,7 @@ class Seats:
         if (grant and grant.id) != (session.grant and session.grant.id):
             raise ProtocolError(Close.AUTH, "not_yours", "this session is another token's")
         session.rotate_token()
+        session.holder = holder
         if (timer := self._held.pop(seat, None)) is not None:
             timer.cancel()
         await session.take_over()

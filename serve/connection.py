@@ -1,6 +1,7 @@
 """One WebSocket connection from its hello to its close code."""
 
 import asyncio
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Reception:
             grant = None if self.secret is None else self._check_token(socket, hello)
             self._refuse_unless_ready(resuming=hello.resume is not None)
             if hello.resume is not None:
-                seat, session = await self.seats.resume(hello.resume, grant)
+                seat, session = await self.seats.resume(hello.resume, grant, socket)
                 try:
                     await socket.send(self._welcome(session, resumed=True))
                 except BaseException:
@@ -115,6 +116,7 @@ class Reception:
             self.seats.give_up(ticket)
             raise
         session = Session(self.context, seat, hello, grant)
+        session.holder = socket
         try:
             await self.seats.open(seat, session)
             await socket.send(self._welcome(session, resumed=False))
@@ -139,17 +141,14 @@ class Reception:
         except ConnectionClosed as closed:
             held = _was_cut(closed) and self.status.state in ("ready", "restarting")
             raise
-        except ProtocolError as error:
-            held = error.close == Close.TAKEN_OVER
-            if held:
-                seat = -1  # it is the other connection's
-            raise
         finally:
             if timer is not None:
                 timer.cancel()
-            if held and seat in self.seats.sessions:
+            if session.holder is not socket:
+                pass  # it was resumed over another connection, perhaps while this one broke
+            elif held:
                 self.seats.hold(seat)
-            elif not held:
+            else:
                 self.seats.leave(seat)
             self.seats.count()
 
@@ -158,7 +157,7 @@ class Reception:
             return None
         error = ProtocolError(Close.AUTH, "token_expired", "the token's time is up")
         loop = asyncio.get_running_loop()
-        return loop.call_later(session.grant.remaining_s(), session.fail, error)
+        return loop.call_later(session.ends_s - time.monotonic(), session.fail, error)
 
     def _welcome(self, session: Session, *, resumed: bool) -> str:
         return protocol.pack_json(

@@ -54,8 +54,10 @@ class Session:
 
     Attributes:
         resume_token: who shows it may take the session over; it changes each time.
-        grant: what its bearer token allows, where the server asks for one.
+        grant: what its bearer token allows, where the server asks for one; `ends_s` is when its
+            time is up, however often the session is resumed.
         fps: frames a second that the client means to send.
+        holder: the connection that the session belongs to; the one before it must let go.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Session:
         self.resume_token = ""
         self.rotate_token()
         self.grant = grant
+        self.ends_s = math.inf if grant is None else time.monotonic() + grant.remaining_s()
         self.fps = hello.fps
+        self.holder: ServerConnection | None = None
         self.params = ParamLog()
         self._ledger = Ledger(context.metrics)
         self.ingress = Ingress(
@@ -143,7 +147,8 @@ class Session:
                 task.cancel()
             # A codec thread that still writes must not write into the next session's slot.
             await asyncio.gather(*tasks, *self._codec_jobs, return_exceptions=True)
-            self._failed.cancel()
+            if not self._failed.cancel() and not self._failed.cancelled():
+                self._failed.exception()  # it came too late to matter
             self._socket = self._failed = None
             self.egress.detach()
             self.ingress.detach()

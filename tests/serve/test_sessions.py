@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,26 @@ def test_a_place_is_kept_for_a_while_only(start_server: Callable[..., Any]) -> N
     run(work())
 
 
+def test_a_place_that_was_resumed_is_not_given_away(start_server: Callable[..., Any]) -> None:
+    server = start_server({"max_sessions": 1, "resume_seconds": 3.0})
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(raw(server, None))
+            token = (await say_hello(connection))["resume_token"]
+            for _ in range(3):  # at once, often before the server knows that the last one is gone
+                cut(connection)
+                connection = await stack.enter_async_context(raw(server, None))
+                welcome = await say_hello(connection, resume=token)
+                assert welcome["resumed"]
+                token = welcome["resume_token"]
+            await next_json(connection, "started")
+            await asyncio.sleep(4.0)
+            await exchange(connection, 0)
+
+    run(work())
+
+
 def test_a_goodbye_frees_the_place_at_once(start_server: Callable[..., Any]) -> None:
     server = start_server({"max_sessions": 1, "resume_seconds": 600})
 
@@ -219,7 +240,7 @@ def test_the_client_reconnects_and_resumes_by_itself(server: Any) -> None:
 def test_the_client_starts_anew_where_its_session_is_gone(
     start_server: Callable[..., Any],
 ) -> None:
-    server = start_server({"resume_seconds": 0.0})
+    server = start_server()
 
     async def work() -> None:
         async with (
@@ -227,6 +248,7 @@ def test_the_client_starts_anew_where_its_session_is_gone(
             LiveClient(f"ws://127.0.0.1:{proxy.port}", prompt="negative") as client,
         ):
             await client.set_params(strength=0.0)
+            client.welcome["resume_token"] = "0" * 32
             proxy.cut()
             while client.reconnects == 0:
                 await client.wait_for_change(1.0)
