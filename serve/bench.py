@@ -6,8 +6,11 @@ Importing this module imports neither JAX nor websockets.
 import asyncio
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from lsdjax.serve.options import DEFAULT_ENGINE
 INSTANT_ENGINE = "lsdjax.serve.instant:make"
 _CODECS = ("jpeg", "rgb24", "h264")
 _RAW_MESSAGE_BYTES = 4 << 20
+_SPARE_SEATS = 20  # for those that vanish and those that do not read
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class BenchServeOptions:
     frames a second for `seconds`, from `clip` or, without one, from a moving test picture, and
     changes its prompt every `switch` seconds. With `instant`, the model costs nothing and makes
     pictures of `size`; with `link`, clients are behind a link of so many Mb/s; with `minutes`, each
-    run takes that long and the server's memory and files are looked at every second.
+    run takes that long and the server's memory and files are looked at every second. With `kill`,
+    the device process is killed midway; with `disconnects`, so many other clients vanish abruptly
+    during the run, while ten more read nothing.
     """
 
     url: str | None = None
@@ -46,6 +52,8 @@ class BenchServeOptions:
     size: str = "512x512"
     link: float | None = None
     switch: float | None = 2.0
+    kill: bool = False
+    disconnects: int = 0
     clip: str | None = None
     prompt: str = "pencil sketch"
     other_prompt: str = "photographic negative"
@@ -61,8 +69,11 @@ class BenchServeOptions:
                 raise UserError(f"{name} must be above 0, got {value}")
         if self.codec not in _CODECS:
             raise UserError(f"codec must be one of {', '.join(_CODECS)}, got {self.codec}")
-        if self.url is not None and self.instant:
-            raise UserError("--instant is for a server that is started here, not for --url")
+        for name in ("instant", "kill"):
+            if self.url is not None and getattr(self, name):
+                raise UserError(f"--{name} is for a server that is started here, not for --url")
+        if self.disconnects < 0:
+            raise UserError(f"disconnects must be at least 0, got {self.disconnects}")
 
     @property
     def duration_s(self) -> float:
@@ -105,7 +116,8 @@ def _server(options: BenchServeOptions) -> Iterator[tuple[str, int | None]]:
         "checkpoint": options.size if options.instant else options.checkpoint,
         "plugins": options.plugin,
         "steps": options.steps,
-        "max_sessions": max(options.sessions),
+        "max_sessions": max(options.sessions) + (_SPARE_SEATS if options.disconnects else 0),
+        "resume_seconds": 1.0 if options.disconnects else 30.0,
         "max_message_bytes": _RAW_MESSAGE_BYTES,
         "engine": INSTANT_ENGINE if options.instant else options.engine,
     }
@@ -135,6 +147,7 @@ async def _run(
     url: str, process: int | None, sessions: int, options: BenchServeOptions
 ) -> dict[str, Any]:
     from lsdjax.serve.benchclient import BenchClient, Load, load_pictures, summarise
+    from lsdjax.serve.churn import misbehave
     from lsdjax.serve.footprint import watch
     from lsdjax.serve.proxy import ThrottledProxy
 
@@ -154,15 +167,45 @@ async def _run(
             url = f"ws://127.0.0.1:{(await stack.enter_async_context(proxy)).port}"
         clients = [BenchClient(url, load, index / sessions) for index in range(sessions)]
         watcher = None if process is None else asyncio.create_task(watch(process, samples))
+        killer = asyncio.create_task(_kill_worker(process, load.seconds / 2, options.kill))
+        churn = asyncio.create_task(misbehave(_socket_url(url), options.disconnects))
         try:
             tallies = await asyncio.gather(*(client.run(pictures) for client in clients))
+            await churn
         finally:
-            if watcher is not None:
-                watcher.cancel()
+            for task in filter(None, (watcher, killer, churn)):
+                task.cancel()
     run = summarise(tallies, load.seconds)
-    if options.minutes is not None:
+    if options.kill:
+        killed_s = await killer
+        back_s = [[at_s for at_s in one.restarts_s if at_s > killed_s] for one in tallies]
+        run["recovery_ms"] = [
+            round(1e3 * (at_s[0] - killed_s)) if at_s else None for at_s in back_s
+        ]
+    if options.minutes is not None or options.disconnects:
         run |= soak_figures(samples, tallies[0].arrivals_s, tallies[0].ages_ms)
     return run
+
+
+async def _kill_worker(process: int | None, after_s: float, wanted: bool) -> float:
+    """Kills the device process of a server after a while; when that was."""
+    from lsdjax.serve.benchclient import SETTLE_S
+    from lsdjax.serve.footprint import children
+
+    if not wanted or process is None:
+        return math.inf
+    await asyncio.sleep(SETTLE_S + after_s)
+    try:
+        (worker,) = children(process)
+    except (OSError, ValueError):
+        raise UserError("--kill needs Linux: the device process cannot be found") from None
+    killed_s = time.monotonic()
+    os.kill(worker, signal.SIGKILL)
+    return killed_s
+
+
+def _socket_url(url: str) -> str:
+    return url.rstrip("/").removesuffix("/ws").replace("http", "ws", 1) + "/ws"
 
 
 def soak_figures(
@@ -210,6 +253,8 @@ def as_table(runs: list[dict[str, Any]]) -> str:
                 f"{'':>8} accounts that did not add up: {run['broken_accounts']}, "
                 f"reconnections: {run['reconnects']}"
             )
+        if "recovery_ms" in run:
+            lines.append(f"{'':>8} ms from the kill to the next picture: {run['recovery_ms']}")
         for name in ("memory_mb", "open_files", "frame_age_ms_median"):
             if name in run:
                 begin, end = run[name]["begin"], run[name]["end"]

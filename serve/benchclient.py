@@ -11,7 +11,7 @@ import numpy as np
 
 from lsdjax.data.frames import fit_frame
 from lsdjax.serve.client import LiveClient
-from lsdjax.serve.protocol import CODEC_NAMES, DROP_REASONS
+from lsdjax.serve.protocol import CODEC_NAMES, DROP_REASONS, Flag
 
 SETTLE_S = 1.0  # not measured: connections open and buffers fill
 _CLIP_FRAMES = 300
@@ -35,11 +35,13 @@ class Load:
 class Tally:
     """What a client saw: ages, arrival times, and delays from asking for a prompt to its picture.
 
-    `broken_accounts` counts the seconds in which received was not sent + dropped + in flight.
+    `restarts_s` are arrivals of pictures that begin a new history; `broken_accounts` counts the
+    seconds in which received was not sent + dropped + in flight.
     """
 
     ages_ms: list[float] = field(default_factory=list)
     arrivals_s: list[float] = field(default_factory=list)
+    restarts_s: list[float] = field(default_factory=list)
     effects_ms: list[float] = field(default_factory=list)
     stats: dict[str, Any] = field(default_factory=dict)
     broken_accounts: int = 0
@@ -100,6 +102,8 @@ class BenchClient:
         while True:
             output = await client.receive()
             now = time.monotonic()
+            if output.flags & Flag.DISCONTINUITY:
+                self.tally.restarts_s.append(now)
             if self._start_s + SETTLE_S <= now < self._end_s:
                 self.tally.ages_ms.append(output.age_ms)
                 self.tally.arrivals_s.append(now)

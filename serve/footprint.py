@@ -13,7 +13,7 @@ def measure(process: int) -> tuple[float, int] | None:
     """Resident memory in MB and open files of a process and its children; None where unknown."""
     memory_bytes, files = 0, 0
     try:
-        for one in [process, *_children(process)]:
+        for one in [process, *children(process)]:
             pages = int((_PROC / str(one) / "statm").read_text().split()[1])
             memory_bytes += pages * os.sysconf("SC_PAGE_SIZE")
             files += len(os.listdir(_PROC / str(one) / "fd"))
@@ -22,7 +22,8 @@ def measure(process: int) -> tuple[float, int] | None:
     return memory_bytes / 1e6, files
 
 
-def _children(process: int) -> list[int]:
+def children(process: int) -> list[int]:
+    """The processes that one has started. Raises: OSError where that cannot be known."""
     found: list[int] = []
     for task in (_PROC / str(process) / "task").iterdir():
         with suppress(OSError):

@@ -233,6 +233,10 @@ class BenchServeCommand(Measurement):
     switch: Annotated[
         float | None, arg(metavar="S", help="a client changes its prompt so often")
     ] = 2.0
+    kill: Annotated[bool, arg(help="kill the model's process midway, time its recovery")] = False
+    disconnects: Annotated[
+        int, arg(metavar="N", help="so many others vanish meanwhile, and ten read nothing")
+    ] = 0
     clip: Annotated[
         str | None, arg(metavar="VIDEO", help="what it sends; without it, a moving test picture")
     ] = None

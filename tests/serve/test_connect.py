@@ -1,6 +1,7 @@
 """`lsdjax connect`, `lsdjax token`, and the benchmark's figures."""
 
 import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,22 @@ def test_bench_measures_the_protocol_alone_behind_a_slow_link(
     assert "effect" in table and "memory_mb" in table
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_bench_kills_a_worker_and_lets_clients_vanish(capsys: pytest.CaptureFixture[str]) -> None:
+    options = BenchServeOptions(
+        instant=True, size="64x48", seconds=12.0, fps=5, switch=None, kill=True, disconnects=6
+    )
+    (run,) = bench_serve(options)["runs"]
+    assert len(run["recovery_ms"]) == 1 and run["recovery_ms"][0] > 0
+    assert run["reconnects"] == 0 and run["broken_accounts"] == 0
+    assert "from the kill" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ({"kill": True, "url": "http://x"}, "--kill"),
+        ({"disconnects": -1}, "disconnects"),
         ({"sessions": (0,)}, "sessions"),
         ({"minutes": 0.0}, "minutes"),
         ({"link": -1.0}, "link"),
