@@ -4,36 +4,34 @@
         await client.send(frame)              # uint8 (h, w, 3); waits while the window is full
         output = await client.receive()       # acknowledges it; output.frame is uint8 (h, w, 3)
 
-`SyncClient` is the same without asyncio, one frame in and one frame out.
+A connection that is cut is opened again, and the session resumed; frames that were on their way are
+lost. `SyncClient` (in `lsdjax.serve.sync`) is the same without asyncio.
 """
 
 import asyncio
-import threading
+import random
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
-from websockets.typing import Subprotocol
+from websockets.exceptions import ConnectionClosed
 
 from lsdjax.serve import frames, protocol
+from lsdjax.serve.clock import AgeSlope, ClockSync
+from lsdjax.serve.link import Greeting, Link, ServerError, explain
 from lsdjax.serve.protocol import Codec, Flag, FrameHeader, Kind
+
+__all__ = ["LiveClient", "Output", "ServerError"]
 
 _ANSWER_S = 30.0
 _LOST_S = 2.0  # an unanswered frame no longer counts against the window after this long
-
-
-class ServerError(ConnectionError):
-    """The server said what is wrong, or the connection is gone: `code` names it."""
-
-    def __init__(self, code: str, message: str, *, retryable: bool = False) -> None:
-        super().__init__(message)
-        self.code = code
-        self.retryable = retryable
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
+_TIME_EVERY_S = 0.625  # eight samples in five seconds
+_MAX_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,12 @@ class Output:
 class LiveClient:
     """One session on a server. Use as an async context manager.
 
-    Raises: ServerError when the server refuses the session or ends it.
+    Attributes:
+        welcome, stats: the server's latest messages of these types.
+        clock: the server's clock against this machine's.
+        reconnects: how often the connection was opened again; `resumed` of them were resumed.
+
+    Raises: ServerError when the server refuses the session or ends it for good.
     """
 
     def __init__(
@@ -65,22 +68,39 @@ class LiveClient:
         prompt: str | None = None,
         strength: float | None = None,
         seed: int | None = None,
-        codecs: tuple[Codec, ...] = frames.SUPPORTED_CODECS,
+        codecs: tuple[Codec, ...] = frames.STILL_CODECS,
         fps: float | None = None,
+        token: str | None = None,
+        retry_s: float = 30.0,
+        on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._url = url.replace("http", "ws", 1) if url.startswith("http") else url
-        self._params = {"prompt": prompt, "strength": strength, "seed": seed}
-        self._codecs = codecs
-        self._fps = fps
+        """`retry_s` is how long a lost server is looked for; `on_notice` hears what is to be said.
+
+        `codecs` in the order of preference; the first is what is sent. `url` may be that of the
+        page: then it is the server's only path for streams that is meant.
+        """
+        url = url.replace("http", "ws", 1) if url.startswith("http") else url
+        self._url = url.rstrip("/") + ("" if url.rstrip("/").endswith("/ws") else "/ws")
+        given = {"prompt": prompt, "strength": strength, "seed": seed}
+        self._params = {name: value for name, value in given.items() if value is not None}
+        self._greeting = Greeting(codecs, fps, token)
+        self._retry_s = retry_s
+        self._on_notice = on_notice
         self._outputs: asyncio.Queue[Output] = asyncio.Queue()
         self._unanswered: deque[tuple[int, float]] = deque()  # (seq, sent at)
         self._acks: dict[Any, asyncio.Future[dict[str, Any]]] = {}
         self._changed = asyncio.Event()
         self._failure: ServerError | None = None
+        self._last_error: dict[str, Any] | None = None
         self._next_seq = self._next_id = 0
+        self._last_sent: int | None = None  # over the present connection
+        self._link: Link | None = None
+        self._age_slope = AgeSlope()
+        self.clock = ClockSync()
         self.welcome: dict[str, Any] = {}
         self.stats: dict[str, Any] = {}
         self.window = protocol.WINDOW
+        self.reconnects = self.resumed = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -96,50 +116,112 @@ class LiveClient:
 
     @property
     def can_send(self) -> bool:
-        """Whether the window is open."""
-        return self.unanswered < self.window
+        """Whether there is a connection, and its window is open."""
+        return self._link is not None and self.unanswered < self.window
+
+    # -- connections -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        try:
-            self._socket = await connect(
-                self._url,
-                subprotocols=[Subprotocol(protocol.SUBPROTOCOL)],
-                compression=None,
-                max_size=16 << 20,
-                close_timeout=2,
-            )
-        except (OSError, InvalidHandshake, TimeoutError) as error:
-            raise ServerError("unreachable", f"cannot connect to {self._url}: {error}") from None
-        names = [codec.name.lower() for codec in self._codecs]
-        try:
-            await self._socket.send(
-                protocol.pack_json("hello", version=protocol.VERSION, codecs=names, fps=self._fps)
-            )
-            while not self.welcome:
-                self._on_text(await self._socket.recv())
-                if self._failure is not None:
-                    raise self._failure
-        except ConnectionClosed as error:
-            raise self._failure or _closed(error) from None
-        finally:
-            if not self.welcome:
-                await self._socket.close()
-        self.window = self.welcome["window"]
-        self._receiver = asyncio.create_task(self._receive())
-        chosen = {name: value for name, value in self._params.items() if value is not None}
-        if chosen:
+        link = await Link.open(self._url, self._greeting, resume=None, on_queue=self._on_queue)
+        self._adopt(link)
+        self._tasks = [asyncio.create_task(self._live(link)), asyncio.create_task(self._ask_time())]
+        if self._params:
             try:
-                await self.set_params(**chosen)
+                await self.set_params(**self._params)
             except BaseException:
                 await self.__aexit__()
                 raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with suppress(ConnectionClosed):
-            await self._socket.send(protocol.pack_json("bye"))
-        await self._socket.close()
-        await asyncio.gather(self._receiver, return_exceptions=True)
+        self._retry_s = 0.0
+        self._failure = self._failure or ServerError("closed", "the client is closed")
+        if self._link is not None:
+            with suppress(ConnectionClosed):
+                await self._link.socket.send(protocol.pack_json("bye"))
+            await self._link.socket.close()
+        for task in self._tasks[1:] if self._link is not None else self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _adopt(self, link: Link) -> None:
+        self._link = link
+        self.welcome = link.welcome
+        self.window = link.welcome["window"]
+        self._unanswered.clear()
+        self._last_sent = self._last_error = None
+        self._encoder = frames.Encoder(self._greeting.codecs[0])
+        self._decoder = frames.Decoder(_MAX_PIXELS)
+        self._changed.set()
+
+    async def _live(self, link: Link) -> None:
+        """Receives, over one connection after the other, until the last is lost for good."""
+        while True:
+            failure = await self._receive(link)
+            self._link = None
+            self._fail_acks(failure)
+            try:
+                if not failure.retryable or self._failure is not None or self._retry_s <= 0:
+                    raise failure
+                self._on_notice(f"{failure}; connecting again")
+                link = await self._connect_again(link.welcome["resume_token"])
+            except ServerError as error:
+                self._failure = self._failure or error
+                self._changed.set()
+                return
+            self.reconnects += 1
+            self.resumed += link.welcome["resumed"]
+            self._adopt(link)
+            if not link.welcome["resumed"] and self._params:
+                self._next_id += 1  # nobody waits for the answer: it was given once
+                with suppress(ServerError):
+                    await self._send(protocol.pack_json("params", id=self._next_id, **self._params))
+
+    async def _connect_again(self, resume: str | None) -> Link:
+        """Another connection, with waits that grow.
+
+        Raises: ServerError when that is refused, or after `retry_s`.
+        """
+        end_s, wait_s = time.monotonic() + self._retry_s, _FIRST_WAIT_S
+        while True:
+            try:
+                return await Link.open(
+                    self._url, self._greeting, resume=resume, on_queue=self._on_queue
+                )
+            except ServerError as error:
+                if error.code == "resume_expired":
+                    resume = None
+                    continue
+                if not error.retryable or time.monotonic() + wait_s > end_s:
+                    raise
+            await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
+            wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+
+    async def _receive(self, link: Link) -> ServerError:
+        """Handles what comes until the connection ends; why it did."""
+        try:
+            async for message in link.socket:
+                if isinstance(message, bytes):
+                    self._on_output(message)
+                else:
+                    self._on_text(message)
+                self._changed.set()
+        except ConnectionClosed as closed:
+            return explain(closed, self._last_error)
+        if self._last_error is not None:
+            return ServerError(self._last_error["code"], self._last_error["message"])
+        code = link.socket.close_code
+        # The server's own 1001 is a goodbye for now; 1000 ends it.
+        return ServerError("closed", "the connection is closed", retryable=code == 1001)
+
+    async def _ask_time(self) -> None:
+        while True:
+            with suppress(ServerError):
+                if self._link is not None:
+                    await self._send(protocol.pack_json("time", t0=time.monotonic_ns() // 1000))
+            await asyncio.sleep(_TIME_EVERY_S)
+
+    # -- frames ------------------------------------------------------------------------------
 
     async def send(self, frame: np.ndarray, *, discontinuity: bool = False) -> int:
         """Sends a frame uint8 (h, w, 3) as soon as the window allows; its sequence number."""
@@ -147,20 +229,26 @@ class LiveClient:
         while not self.can_send:
             self._changed.clear()
             await self._wait(self._changed.wait(), timeout_s=_LOST_S)
-        codec = self._codecs[0]
         height, width, _ = frame.shape
+        payload, key = self._encoder.encode(frame)
         header = FrameHeader(
             kind=Kind.INPUT,
-            codec=codec,
-            flags=Flag.DISCONTINUITY if discontinuity else Flag.NONE,
+            codec=self._encoder.codec,
+            flags=(Flag.DISCONTINUITY if discontinuity else Flag.NONE)
+            | (Flag.KEY if key else Flag.NONE),
             seq=self._next_seq,
             captured_us=captured_us,
             width=width,
             height=height,
         )
         self._next_seq += 1
+        self._last_sent = header.seq
         self._unanswered.append((header.seq, time.monotonic()))
-        await self._send(protocol.pack_frame(header, frames.encode(frame, codec)))
+        try:
+            await self._send(protocol.pack_frame(header, payload))
+        except ServerError:
+            if self._failure is not None or self._retry_s <= 0:
+                raise  # else it is lost, as what was on its way is
         return header.seq
 
     async def receive(self) -> Output:
@@ -169,11 +257,35 @@ class LiveClient:
             self._changed.clear()
             await self._wait(self._changed.wait(), timeout_s=_ANSWER_S)
         output = self._outputs.get_nowait()
-        await self._send(protocol.pack_json("ack", seq=output.seq))
+        with suppress(ServerError):  # what there is to take, may be taken
+            await self._send(protocol.pack_json("ack", seq=output.seq))
         return output
 
+    def _on_output(self, message: bytes) -> None:
+        header, payload = protocol.unpack_frame(message)
+        frame = self._decoder.decode(header, payload)
+        self._answered(header.seq)
+        age_ms = 1e-3 * (time.monotonic_ns() // 1000 - header.captured_us)
+        output = Output(
+            frame=frame,
+            seq=header.seq,
+            revision=header.revision,
+            flags=header.flags,
+            age_ms=age_ms,
+            server_ms=1e-3 * header.server_us,
+        )
+        self._outputs.put_nowait(output)
+        if alarm := self._age_slope.add(time.monotonic(), age_ms):
+            self._on_notice(alarm)
+
+    def _answered(self, seq: int | None) -> None:
+        while self._unanswered and seq is not None and self._unanswered[0][0] <= seq:
+            self._unanswered.popleft()
+
+    # -- messages ----------------------------------------------------------------------------
+
     async def set_params(self, **params: Any) -> dict[str, Any]:
-        """Changes prompt, strength or seed; the server's `params_ack`.
+        """Changes prompt, strength, seed, steps and so on; the server's `params_ack`.
 
         Raises: ServerError "rejected" when the server refuses a value.
         """
@@ -184,19 +296,34 @@ class LiveClient:
             reply = await ack
         if reply["status"] == "rejected":
             raise ServerError("rejected", reply["message"])
+        self._params |= params
         return reply
 
     async def command(self, kind: str, **fields: Any) -> None:
         """Sends any other text message: pause, resume, reset and so on."""
         await self._send(protocol.pack_json(kind, **fields))
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `receive` returns at once."""
+        return not self._outputs.empty()
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Waits until something arrives, or for so long. Raises: ServerError."""
+        self._changed.clear()
+        await self._wait(self._changed.wait(), timeout_s=seconds)
+
     async def settle(self) -> dict[str, Any]:
         """Waits until every frame sent was answered or dropped; the server's final counters."""
         async with asyncio.timeout(_ANSWER_S):
-            while self.stats.get("received") != self._next_seq or self.stats["in_flight"]:
+            while not self.stats or self.stats["in_flight"] or not self._is_settled():
                 self._changed.clear()
                 await self._wait(self._changed.wait(), timeout_s=_ANSWER_S)
         return self.stats
+
+    def _is_settled(self) -> bool:
+        settled = self.stats["settled_seq"]
+        return self._last_sent is None or (settled is not None and settled >= self._last_sent)
 
     async def _wait(self, awaitable: Any, *, timeout_s: float) -> None:
         if self._failure is not None:
@@ -211,53 +338,27 @@ class LiveClient:
             raise self._failure
 
     async def _send(self, message: str | bytes) -> None:
+        link = self._link
+        if link is None:
+            raise self._failure or ServerError("lost", "there is no connection", retryable=True)
         try:
-            await self._socket.send(message)
-        except ConnectionClosed as error:
-            raise self._failure or _closed(error) from None
+            await link.socket.send(message)
+        except ConnectionClosed as closed:
+            raise self._failure or explain(closed, self._last_error) from None
 
-    async def _receive(self) -> None:
-        try:
-            async for message in self._socket:
-                if isinstance(message, bytes):
-                    self._on_output(message)
-                else:
-                    self._on_text(message)
-                self._changed.set()
-            failure = ServerError("closed", "the connection is closed")
-        except ConnectionClosed as error:
-            failure = _closed(error)
-        self._failure = self._failure or failure
-        self._changed.set()
-        for ack in self._acks.values():
+    def _fail_acks(self, failure: ServerError) -> None:
+        acks, self._acks = self._acks, {}
+        for ack in acks.values():
             if not ack.done():
-                ack.set_exception(self._failure)
+                ack.set_exception(failure)
 
-    def _on_output(self, message: bytes) -> None:
-        header, payload = protocol.unpack_frame(message)
-        frame = frames.decode(header, payload)
-        self._answered(header.seq)
-        self._outputs.put_nowait(
-            Output(
-                frame=frame,
-                seq=header.seq,
-                revision=header.revision,
-                flags=header.flags,
-                age_ms=1e-3 * (time.monotonic_ns() // 1000 - header.captured_us),
-                server_ms=1e-3 * header.server_us,
-            )
-        )
-
-    def _answered(self, seq: int | None) -> None:
-        while self._unanswered and seq is not None and self._unanswered[0][0] <= seq:
-            self._unanswered.popleft()
+    def _on_queue(self, message: dict[str, Any]) -> None:
+        self._on_notice(f"waiting for a place: {message['position']} of {message['size']}")
 
     def _on_text(self, message: str | bytes) -> None:
         assert isinstance(message, str)
         fields = protocol.parse_json(message)
         match fields["type"]:
-            case "welcome":
-                self.welcome = fields
             case "params_ack":
                 ack = self._acks.pop(fields["id"], None)
                 if ack is not None and not ack.done():
@@ -266,74 +367,15 @@ class LiveClient:
                 self.stats = fields
                 self.window = fields["window"]
                 self._answered(fields["settled_seq"])
-            case "error" if fields["code"] != "decode":
-                self._failure = ServerError(
-                    fields["code"], fields["message"], retryable=fields["retryable"]
-                )
-
-
-def _closed(error: ConnectionClosed) -> ServerError:
-    received = error.rcvd
-    why = f"{received.code} {received.reason}".strip() if received else "without a goodbye"
-    return ServerError("closed", f"the connection was closed ({why})", retryable=True)
-
-
-class SyncClient:
-    """`LiveClient` without asyncio: one frame in, one frame out. Use as a context manager."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self._url, self._options = url, options
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        try:
-            self._client = self._run(self._open())
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._run(self._client.__aexit__())
-        finally:
-            self._stop()
-
-    def transform(self, frame: np.ndarray) -> np.ndarray | None:
-        """The output for `frame`, uint8 (h, w, 3); None when the server dropped it."""
-        return self._run(self._transform(frame))
-
-    def set_params(self, **params: Any) -> dict[str, Any]:
-        """As `LiveClient.set_params`."""
-        return self._run(self._client.set_params(**params))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the model's frames."""
-        return self._client.size
-
-    async def _open(self) -> LiveClient:
-        return await LiveClient(self._url, **self._options).__aenter__()
-
-    async def _transform(self, frame: np.ndarray) -> np.ndarray | None:
-        client = self._client
-        seq = await client.send(frame)
-        while client.unanswered or not client._outputs.empty():
-            if not client._outputs.empty():
-                output = await client.receive()
-                if output.seq == seq:
-                    return output.frame
-                continue
-            client._changed.clear()
-            await client._wait(client._changed.wait(), timeout_s=_LOST_S)
-        return None
-
-    def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+            case "time":
+                t0, t1, t2 = (1e-6 * fields[name] for name in ("t0", "t1", "t2"))
+                if alarm := self.clock.add(t0, t1, t2, time.monotonic()):
+                    self._on_notice(alarm)
+            case "notice":
+                self._on_notice(fields["message"])
+            case "goaway":
+                self._on_notice("the server is stopping")
+            case "error" if fields["code"] == "decode":
+                self._encoder.ask_for_key()
+            case "error":
+                self._last_error = fields

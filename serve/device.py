@@ -8,6 +8,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class DeviceSpec:
     plugins: tuple[str, ...]
     steps: int | None
     text_encoder: str | None
+    batch: int | None
     seats: int
     deadline_s: float
 
@@ -42,12 +44,13 @@ class Device:
         self._spec = spec
         self._on_event = on_event
         self._stopping = False
+        self._memory = create_memory()
+        self._is_up = False
         self.slots: Slots | None = None
 
     async def start(self) -> None:
-        """Starts the process; its first event may come at once."""
+        """Starts the process, or another one after its end; its first event may come at once."""
         ours, theirs = socket.socketpair()
-        self._memory = create_memory()
         descriptors = (theirs.fileno(), self._memory)
         spec = {**self._spec.__dict__, "bell": descriptors[0], "memory": descriptors[1]}
         try:
@@ -61,6 +64,7 @@ class Device:
         self._reader, self._writer = await asyncio.open_unix_connection(
             sock=ours, limit=_LINE_LIMIT_BYTES
         )
+        self._is_up = True
         self._listener = asyncio.create_task(self._listen())
 
     @property
@@ -68,14 +72,21 @@ class Device:
         """The process id of the device process."""
         return self._process.pid
 
+    def kill(self) -> None:
+        """Ends a process that does not answer; its "exit" follows."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
     def open_slots(self, height: int, width: int) -> Slots:
         """Maps the shared slots, once the size of the model's frames is known."""
+        if self.slots is not None:  # another process in the same memory
+            return self.slots
         self.slots = Slots(self._memory, self._spec.seats, height, width)
         return self.slots
 
     def send(self, **message: Any) -> None:
-        """Rings the bell."""
-        if not self._writer.is_closing():
+        """Rings the bell; without a process, nobody hears it."""
+        if self._is_up and not self._writer.is_closing():
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     async def _listen(self) -> None:
@@ -88,6 +99,8 @@ class Device:
             traceback.print_exc()
             self._process.kill()
         status = await self._process.wait()
+        self._is_up = False
+        self._writer.close()
         if not self._stopping:
             self._on_event({"event": "exit", "status": status})
 

@@ -12,21 +12,30 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lsdjax.core.errors import UserError
 from lsdjax.core.plugins import load_plugins
 from lsdjax.serve.slots import Slots
-from lsdjax.serve.steploop import StepLoop, StreamerLike
+from lsdjax.serve.steploop import StepLoop
+from lsdjax.serve.streams import StreamerLike
+
+_BATCH = 4  # streams at once on an accelerator; one core gains nothing from it
+_MOST_VARIANTS = 4
 
 
 def load_streamer(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[StreamerLike, dict[str, Any]]:
     """The real model and its card: imports JAX, then loads the checkpoint (None: the shipped one).
+
+    Every number of steps up to `steps` is compiled, or three of them where those are many; what is
+    compiled is kept on disk, so that the next start is quick.
 
     Raises: UserError when the checkpoint or its text encoder cannot be used.
     """
@@ -36,11 +45,28 @@ def load_streamer(
     from lsdjax.checkpoint.export import load_checkpoint
     from lsdjax.stream.session import Streamer
 
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     device = jax.devices()[0]
     progress(f"loading checkpoint on {device.device_kind}")
     loaded = load_checkpoint(checkpoint)
-    streamer = Streamer(loaded, steps=steps, text_encoder=text_encoder)
+    most = loaded.config.steps if steps is None else steps
+    if batch is None:
+        batch = 1 if device.platform == "cpu" else _BATCH
+    streamer = Streamer(
+        loaded,
+        steps=steps,
+        variants=range(1, most) if most <= _MOST_VARIANTS else (1, most // 2),
+        batch=batch,
+        text_encoder=text_encoder,
+    )
     return streamer, {**loaded.meta, "device": str(device.device_kind)}
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lsdjax" / "compiled"
 
 
 class Engine:
@@ -64,7 +90,7 @@ class Engine:
         module, _, name = spec["engine"].partition(":")
         factory = getattr(importlib.import_module(module), name)
         load_plugins(spec["plugins"])
-        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder"))
+        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "batch"))
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")
@@ -76,7 +102,9 @@ class Engine:
             width=width,
             height=height,
             steps=streamer.steps,
-            step_ms=round(1e3 * self._loop.step_s, 2),
+            variants=streamer.variants,
+            batch=max(size for _, size in self._loop.calibrated),
+            step_ms=round(1e3 * self._loop.calibrated[streamer.steps, 1], 2),
             card=card,
         )
         self._loop.run()

@@ -4,7 +4,7 @@ import numpy as np
 import simplejpeg
 
 from lsdjax.data.frames import fit_frame
-from lsdjax.serve.frames import SUPPORTED_CODECS, DecodeError, decode
+from lsdjax.serve.frames import SUPPORTED_CODECS, DecodeError, Decoder
 from lsdjax.serve.protocol import Close, Codec, FrameHeader, Limits, ProtocolError
 
 _MAX_JPEG_SCANS = 16  # a small progressive file can ask for hundreds of passes over the picture
@@ -33,6 +33,8 @@ def check_payload(header: FrameHeader, payload: memoryview, limits: Limits) -> N
                 header, f"{len(payload)} bytes, not the {3 * width * height} of an rgb24 frame"
             )
         return
+    if header.codec == Codec.H264:
+        return  # its size is known once it is decoded, within the limit that the decoder is given
     try:
         jpeg_height, jpeg_width = map(int, simplejpeg.decode_jpeg_header(payload)[:2])
     except ValueError as error:
@@ -69,7 +71,9 @@ def _lie(header: FrameHeader, found: str) -> ProtocolError:
     )
 
 
-def decode_into(header: FrameHeader, payload: memoryview, out: np.ndarray) -> None:
+def decode_into(
+    decoder: Decoder, header: FrameHeader, payload: memoryview, out: np.ndarray
+) -> None:
     """Decodes a checked payload, cropped around its centre and resized to `out`, uint8 (h, w, 3).
 
     Raises: DecodeError.
@@ -83,5 +87,5 @@ def decode_into(header: FrameHeader, payload: memoryview, out: np.ndarray) -> No
         except (ValueError, RuntimeError) as error:
             raise DecodeError(f"a broken JPEG: {error}") from None
     else:
-        frame = decode(header, payload)
+        frame = decoder.decode(header, payload)
     np.copyto(out, fit_frame(frame, height, width))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsdjax.serve.metrics import Metrics
-from lsdjax.serve.protocol import DROP_REASONS, FrameHeader
+from lsdjax.serve.protocol import DROP_REASONS, Flag, FrameHeader
 
 _RECENT_FRAMES = 120  # for the percentiles in `stats`
 
@@ -20,6 +20,7 @@ class Frame:
     received_s: float
     slot: int = -1
     revision: int = 0
+    flags: Flag = Flag.NONE  # of the output
     discontinuity: bool = False
 
 
@@ -87,6 +88,10 @@ class RateLimit:
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self._tokens, self._at_s = burst, time.monotonic()
+
+    def change(self, rate: float, burst: float) -> None:
+        """Goes on with another rate."""
+        self._rate, self._burst = rate, burst
 
     def take(self) -> bool:
         """Spends one token, if there is one."""

@@ -7,7 +7,6 @@ height. A header longer than 32 bytes is legal: what follows the known fields is
 """
 
 import json
-import math
 import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum, IntFlag
@@ -34,7 +33,7 @@ class Kind(IntEnum):
 
 
 class Codec(IntEnum):
-    """How a payload is coded; `h264` and `vp8` are reserved."""
+    """How a payload is coded; `webp` and `vp8` are reserved."""
 
     RGB24 = 0
     JPEG = 1
@@ -43,7 +42,7 @@ class Codec(IntEnum):
     VP8 = 4
 
 
-CODEC_NAMES = {"rgb24": Codec.RGB24, "jpeg": Codec.JPEG}
+CODEC_NAMES = {"rgb24": Codec.RGB24, "jpeg": Codec.JPEG, "h264": Codec.H264}
 
 
 class Flag(IntFlag):
@@ -197,124 +196,3 @@ def parse_json(text: str, *, max_bytes: int = Limits.max_text_bytes) -> dict[str
             Close.BAD_DATA, "no_type", 'a text message must be a JSON object with a string "type"'
         )
     return message
-
-
-@dataclass(frozen=True)
-class Hello:
-    """A client's first message, checked: the codecs it can decode, in its order of preference."""
-
-    codecs: tuple[Codec, ...]
-    size: tuple[int, int] | None  # (width, height) that it will send
-    fps: float | None
-
-
-def parse_hello(message: dict[str, Any]) -> Hello:
-    """The checked `hello`.
-
-    Raises: ProtocolError 4400 for a bad field, 4426 for another version of the protocol.
-    """
-
-    def bad(what: str) -> ProtocolError:
-        return ProtocolError(Close.BAD_HELLO, "bad_hello", f"bad hello: {what}")
-
-    if message["type"] != "hello":
-        raise bad(f"the first message must be a hello, got {_brief(message['type'])}")
-    version = message.get("version")
-    if not _is_int(version):
-        raise bad(f"version must be an integer, got {_brief(version)}")
-    if version != VERSION:
-        raise ProtocolError(
-            Close.VERSION, "version", f"protocol version {version}, this server speaks {VERSION}"
-        )
-    names = message.get("codecs")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise bad(f"codecs must be a list of names, got {_brief(names)}")
-    codecs = tuple(CODEC_NAMES[name] for name in names if name in CODEC_NAMES)
-    if not codecs:
-        raise bad(f"none of the codecs {_brief(names)} is known: expected jpeg or rgb24")
-    size = message.get("size")
-    if size is not None:
-        if not (isinstance(size, list) and len(size) == 2 and all(map(_is_int, size))):
-            raise bad(f"size must be [width, height], got {_brief(size)}")
-        if not all(1 <= side <= 0xFFFF for side in size):
-            raise bad(f"size must lie within 1..65535, got {_brief(size)}")
-        size = (size[0], size[1])
-    fps = message.get("fps")
-    if fps is not None and not (_is_number(fps) and 0 < fps <= 1000):
-        raise bad(f"fps must be a number within 0..1000, got {_brief(fps)}")
-    return Hello(codecs, size, fps)
-
-
-@dataclass(frozen=True)
-class ParamsRequest:
-    """The fields of a `params` message, checked; `clamped` when a value had to be moved."""
-
-    values: dict[str, Any]
-    clamped: bool
-
-
-def parse_params(message: dict[str, Any], *, limits: Limits, steps: int) -> ParamsRequest:
-    """What a `params` message asks for.
-
-    Strength and seed are clamped into range; the number of steps is fixed while a server runs.
-
-    Raises: ValueError, one line for the client, when a value cannot be used at all.
-    """
-    values: dict[str, Any] = {}
-    clamped = False
-    prompt = message.get("prompt")
-    if prompt is not None:
-        if not isinstance(prompt, str):
-            raise ValueError(f"prompt must be a string, got {_brief(prompt)}")
-        if len(prompt) > limits.max_prompt_chars:
-            raise ValueError(
-                f"the prompt has {len(prompt)} characters, at most {limits.max_prompt_chars} "
-                "are accepted"
-            )
-        if not prompt.strip():
-            raise ValueError("the prompt is empty: say what the picture should become")
-        values["prompt"] = prompt
-    strength = message.get("strength")
-    if strength is not None:
-        if not _is_number(strength):
-            raise ValueError(f"strength must be a number within 0..1, got {_brief(strength)}")
-        values["strength"] = min(1.0, max(0.0, float(strength)))
-        clamped |= values["strength"] != strength
-    seed = message.get("seed")
-    if seed is not None:
-        if not _is_int(seed):
-            raise ValueError(f"seed must be an integer within 0..2147483647, got {_brief(seed)}")
-        values["seed"] = min(2**31 - 1, max(0, seed))
-        clamped |= values["seed"] != seed
-    wanted_steps = message.get("steps")
-    if wanted_steps is not None:
-        if not _is_int(wanted_steps):
-            raise ValueError(f"steps must be an integer, got {_brief(wanted_steps)}")
-        clamped |= wanted_steps != steps
-    return ParamsRequest(values, clamped)
-
-
-def params_schema(limits: Limits, steps: int) -> dict[str, Any]:
-    """What `params` may hold, as JSON Schema properties."""
-    return {
-        "prompt": {"type": "string", "minLength": 1, "maxLength": limits.max_prompt_chars},
-        "strength": {"type": "number", "minimum": 0, "maximum": 1},
-        "seed": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
-        "steps": {"type": "integer", "minimum": steps, "maximum": steps},
-    }
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return (_is_int(value) and abs(value) < 2**63) or (
-        isinstance(value, float) and math.isfinite(value)
-    )
-
-
-def _brief(value: Any) -> str:
-    """A value as it may be shown in an error message."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from http import HTTPStatus
@@ -11,11 +12,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.http11 import Request, Response
 
 from lsdjax.core.errors import UserError
-from lsdjax.serve import metrics, protocol, web
+from lsdjax.serve import messages, metrics, protocol, web
 from lsdjax.serve.admission import Seats
 from lsdjax.serve.metrics import Metrics
 from lsdjax.serve.options import ServeOptions
@@ -46,9 +47,14 @@ class Routes:
         self._metrics = counters
         self._status = status
         self._seats = seats
+        self._open_sockets: Callable[[], int] = lambda: 0
         self._local_only = _is_loopback(options.host)
         self._page = web.load_page()
         self._sample, self._sample_card = _load_sample(options.sample)
+
+    def count_sockets(self, server: Server) -> None:
+        """Counts the server's open sockets from now on, to refuse what is over the limit."""
+        self._open_sockets = lambda: len(server.connections)
 
     def on_request(self, socket: ServerConnection, request: Request) -> Response | None:
         """The answer to a request; None lets a WebSocket upgrade go on."""
@@ -66,13 +72,16 @@ class Routes:
         """What both `welcome` and `/api/info` say of the model."""
         return {
             "limits": asdict(self._limits),
-            "params_schema": protocol.params_schema(
-                self._limits, self._status.model.get("steps", 1)
+            "params_schema": messages.params_schema(
+                self._limits, tuple(self._status.model.get("variants", ()))
             ),
             "model": self._status.model,
         }
 
     def _on_upgrade(self, path: str, request: Request) -> Response | None:
+        if self._open_sockets() >= self._options.max_connections:
+            self._metrics.rejected.labels("connections").inc()
+            return web.respond_text(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
         if path not in _SOCKET_PATHS:
             return web.respond_text(HTTPStatus.NOT_FOUND, "streams are opened at /ws")
         origins = request.headers.get_all("Origin")
@@ -97,7 +106,9 @@ class Routes:
             case "/readyz":
                 ready = self._status.state == "ready"
                 status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-                return web.respond_json(status, self._status.as_json())
+                # Pages of other origins may ask: they are told of a refused upgrade nothing else.
+                fields = {"access_control_allow_origin": "*"}
+                return web.respond_json(status, self._status.as_json(), **fields)
             case "/metrics":
                 return web.respond(HTTPStatus.OK, self._metrics.text(), metrics.CONTENT_TYPE)
             case "/api/info":
@@ -125,7 +136,12 @@ class Routes:
             "card": card,
             "presets": presets,
             "sample": sample,
-            "sessions": {"active": self._seats.taken, "max": self._limits.max_sessions},
+            "sessions": {
+                "active": self._seats.taken,
+                "queued": self._seats.waiting,
+                "max": self._limits.max_sessions,
+            },
+            "needs_token": self._options.token_secret is not None,
         }
 
 

@@ -1,7 +1,11 @@
-"""One client: two one-slot, latest-wins mailboxes around the device process, and its messages."""
+"""One client's session: two one-slot mailboxes around the device process, and its messages.
+
+A session outlives its connection: one that was cut may be resumed over another.
+"""
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -12,19 +16,25 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from lsdjax.serve import intake, protocol
+from lsdjax.serve import messages, protocol
+from lsdjax.serve.auth import Grant
 from lsdjax.serve.device import Device
 from lsdjax.serve.egress import Egress
-from lsdjax.serve.frames import DecodeError
+from lsdjax.serve.ingress import Ingress
 from lsdjax.serve.ledger import Frame, Ledger, RateLimit
+from lsdjax.serve.messages import Hello
 from lsdjax.serve.metrics import Metrics
-from lsdjax.serve.protocol import Close, Codec, Flag, Kind, Limits, ProtocolError
-from lsdjax.serve.slots import SLOTS_PER_SEAT
+from lsdjax.serve.overload import Ladder
+from lsdjax.serve.paramlog import ParamLog
+from lsdjax.serve.post import Finish
+from lsdjax.serve.protocol import Close, Codec, Flag, Limits, ProtocolError
 
 _STATS_S = 1.0
+_STATS_PAUSE_S = 0.01
 _TEXTS_PER_S, _TEXT_BURST = 300, 600
 _UNSENT_TEXTS = 256
-_DECODE_FAILURES = 30  # in a row: not a glitch any more
+_BT601_NAMES = ("smpte170m", "bt470bg")  # as WebCodecs calls it
+_MAX_CRASHES = 2  # of the device process while it had a frame of this session
 
 
 @dataclass(frozen=True)
@@ -35,61 +45,95 @@ class SessionContext:
     metrics: Metrics
     codec_pool: Executor
     limits: Limits
-    steps: int
+    ladder: Ladder
+    variants: tuple[int, ...]
 
 
 class Session:
-    """The admitted client of one seat."""
+    """The admitted client of one seat.
+
+    Attributes:
+        resume_token: who shows it may take the session over; it changes each time.
+        grant: what its bearer token allows, where the server asks for one; `ends_s` is when its
+            time is up, however often the session is resumed.
+        fps: frames a second that the client means to send.
+        holder: the connection that the session belongs to; the one before it must let go.
+    """
 
     def __init__(
-        self,
-        socket: ServerConnection,
-        context: SessionContext,
-        seat: int,
-        codec: Codec,
-        effective: dict[str, Any],
+        self, context: SessionContext, seat: int, hello: Hello, grant: Grant | None
     ) -> None:
         assert context.device.slots is not None
-        self._socket = socket
         self._context = context
         self._seat = seat
-        self._effective = effective
-        self._inputs = context.device.slots.inputs[seat]
-        self._free_slots = list(range(SLOTS_PER_SEAT))
+        self.id = secrets.token_hex(8)
+        self.resume_token = ""
+        self.rotate_token()
+        self.grant = grant
+        self.ends_s = math.inf if grant is None else time.monotonic() + grant.remaining_s()
+        self.fps = hello.fps
+        self.holder: ServerConnection | None = None
+        self.params = ParamLog()
         self._ledger = Ledger(context.metrics)
-        self.egress = Egress(
-            socket,
-            context.device.slots.outputs[seat],
-            codec,
+        self.ingress = Ingress(
+            context.device.slots.inputs[seat],
             self._ledger,
             context.metrics,
+            context.limits,
+            self._ring,
+        )
+        self.egress = Egress(
+            context.device.slots.outputs[seat],
+            self._ledger,
+            context.metrics,
+            context.ladder,
             context.limits.deadline_ms,
         )
-        self._inbox: Frame | None = None
-        self._in_device: dict[int, Frame] = {}
-        self._inbox_changed = asyncio.Event()
-        self._paused = False
-        self._revision = 0
-        self._params_ids: dict[int, tuple[Any, bool]] = {}
-        self._decode_failures = 0
-        self._decode_error: tuple[int, str] | None = None
-        self._frame_rate = RateLimit(context.limits.max_fps, context.limits.max_fps)
+        self.limit_rate(context.ladder.rate_share)
         self._text_rate = RateLimit(_TEXTS_PER_S, _TEXT_BURST)
         self._texts: asyncio.Queue[str] = asyncio.Queue(_UNSENT_TEXTS)
         self._stats_due = asyncio.Event()
         self._codec_jobs: set[asyncio.Future[Any]] = set()
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._socket: ServerConnection | None = None
+        self._failed: asyncio.Future[None] | None = None
+        self._left = asyncio.Event()
+        self._crashes = 0
+
+    # -- its connection ----------------------------------------------------------------------
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a client is connected."""
+        return self._socket is not None
 
     @property
     def is_ending(self) -> bool:
         """Whether the connection is closing or closed."""
-        return self._socket.state is not State.OPEN
+        return self._socket is not None and self._socket.state is not State.OPEN
 
-    async def run(self) -> None:
+    def rotate_token(self) -> str:
+        """Makes a new resume token; the one before it is worth nothing any more."""
+        self.resume_token = secrets.token_hex(16)
+        return self.resume_token
+
+    async def take_over(self) -> None:
+        """Sends the present client away, because another one shows the resume token."""
+        if self._socket is None:
+            return
+        text = "the session goes on over another connection"
+        self.fail(ProtocolError(Close.TAKEN_OVER, "taken_over", text))
+        await self._left.wait()
+
+    async def run(self, socket: ServerConnection, codec: Codec) -> None:
         """Serves the client until it leaves.
 
         Raises: ProtocolError when it must be sent away; ConnectionClosed.
         """
+        self._socket = socket
+        self._left.clear()
+        self._failed = asyncio.get_running_loop().create_future()
+        self._texts = asyncio.Queue(_UNSENT_TEXTS)
+        self.egress.attach(socket, codec)
         work = (self._receive, self._feed, self._send_frames, self._send_texts, self._report)
         tasks: list[asyncio.Future[None]] = [asyncio.create_task(part()) for part in work]
         try:
@@ -103,55 +147,60 @@ class Session:
                 task.cancel()
             # A codec thread that still writes must not write into the next session's slot.
             await asyncio.gather(*tasks, *self._codec_jobs, return_exceptions=True)
-            for frame in self._ledger.live:
-                self._ledger.dropped(frame, "egress")
+            if not self._failed.cancel() and not self._failed.cancelled():
+                self._failed.exception()  # it came too late to matter
+            self._socket = self._failed = None
+            self.egress.detach()
+            self.ingress.detach()
+            self._left.set()
+
+    def close(self) -> None:
+        """Accounts for the frames that the device process still has: nobody waits for them."""
+        for frame in self._ledger.live:
+            self._ledger.dropped(frame, "egress")
 
     def fail(self, error: ProtocolError) -> None:
-        """Ends the session from outside."""
-        if not self._failed.done():
+        """Ends the connection from outside."""
+        if self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
 
     def tell(self, kind: str, **fields: Any) -> None:
-        """Queues a text message."""
+        """Queues a text message; nobody hears it while no client is connected."""
+        if self._socket is None:
+            return
         try:
             self._texts.put_nowait(protocol.pack_json(kind, **fields))
         except asyncio.QueueFull:
             self.fail(ProtocolError(Close.POLICY, "not_reading", "the client does not read"))
 
+    def notice(self, reason: str, message: str, *, degraded: bool) -> None:
+        """Says that the service got worse or, with `degraded` False, that it is as it should be."""
+        self.tell("notice", degraded=degraded, reason=reason, message=message)
+
+    def limit_rate(self, share: float) -> None:
+        """Takes this part of the client's frame rate; with 1, whatever the limits allow."""
+        self.ingress.limit_rate(self._context.limits.max_fps if share >= 1 else share * self.fps)
+
+    def drain(self) -> None:
+        """Takes no further frames; those in flight are finished."""
+        self.ingress.draining = True
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no frame is in flight."""
+        return not self._ledger.live
+
     # -- from the client ---------------------------------------------------------------------
 
     async def _receive(self) -> None:
+        assert self._socket is not None
         async for message in self._socket:
             if isinstance(message, bytes):
-                self._on_frame(message)
+                self.ingress.on_message(message)
+                if not self._ledger.live:  # it was left out, and no other frame will tell
+                    self._stats_due.set()
             elif not self._on_text(message):
                 return
-
-    def _on_frame(self, message: bytes) -> None:
-        header, payload = protocol.unpack_frame(message)
-        if header.kind != Kind.INPUT:
-            raise ProtocolError(
-                Close.UNSUPPORTED, "unknown_type", "only input frames (type 1) are accepted"
-            )
-        frame = Frame(header, payload, time.monotonic())
-        frame.discontinuity = bool(header.flags & Flag.DISCONTINUITY)
-        self._ledger.open(frame)
-        if not self._frame_rate.take():
-            self._drop(frame, "rate")
-            return
-        try:
-            intake.check_payload(header, payload, self._context.limits)
-        except DecodeError as error:
-            self._decode_failed(frame, error)
-            return
-        except ProtocolError:
-            self._drop(frame, "decode")
-            raise
-        if self._inbox is not None:
-            frame.discontinuity |= self._inbox.discontinuity
-            self._drop(self._inbox, "superseded")
-        self._inbox = frame
-        self._inbox_changed.set()
 
     def _on_text(self, text: str) -> bool:
         """Handles a JSON message; False when the client says goodbye."""
@@ -168,14 +217,19 @@ class Session:
             case "time":
                 self._on_time(message.get("t0"), time.monotonic_ns() // 1000)
             case "pause":
-                self._paused = True
+                self.ingress.paused = True
             case "resume":
-                self._paused = False
-                self._inbox_changed.set()
+                self.ingress.paused = False
+                self.ingress.changed.set()
             case "reset":
                 self._context.device.send(op="reset", seat=self._seat)
             case "request_key":
-                pass  # every frame of these codecs is a key frame
+                self.egress.ask_for_key()
+            case "colour":
+                self.ingress.assume_colour(
+                    bt601=message.get("matrix") in _BT601_NAMES,
+                    full_range=message.get("full_range") is True,
+                )
             case "bye":
                 return False
             case _:
@@ -193,94 +247,97 @@ class Session:
             self.tell("error", code="bad_params", message=text, retryable=False, ref=None)
             return
         try:
-            request = protocol.parse_params(
-                message, limits=self._context.limits, steps=self._context.steps
+            request = messages.parse_params(
+                message, limits=self._context.limits, variants=self._context.variants
             )
         except ValueError as error:
-            self._acknowledge_params(ref, self._revision, "rejected", message=str(error))
+            self.tell("params_ack", **self.params.refused(ref, str(error)))
             return
-        self._revision += 1
-        self._params_ids[self._revision] = (ref, request.clamped)
+        revision = self.params.ask(ref, request)
         self._context.device.send(
-            op="params", seat=self._seat, revision=self._revision, values=request.values
-        )
-
-    def _acknowledge_params(self, ref: Any, revision: int, status: str, **fields: Any) -> None:
-        self.tell(
-            "params_ack",
-            id=ref,
-            rev=revision,
-            status=status,
-            effective=self._effective,
-            **{"first_seq": None, **fields},
+            op="params", seat=self._seat, revision=revision, values=self.params.wanted(revision)
         )
 
     # -- to and from the device --------------------------------------------------------------
 
-    async def _feed(self) -> None:
-        """Decodes the latest frame into a free slot and rings the bell."""
-        while True:
-            while self._inbox is None or self._paused or not self._free_slots:
-                self._inbox_changed.clear()
-                await self._inbox_changed.wait()
-            frame, self._inbox = self._inbox, None
-            slot = self._free_slots.pop()
-            started_s = time.monotonic()
-            try:
-                await self._in_codec_pool(
-                    intake.decode_into, frame.header, frame.payload, self._inputs[slot]
-                )
-            except DecodeError as error:
-                self._free_slots.append(slot)
-                self._decode_failed(frame, error)
-                continue
-            self._observe("decode", time.monotonic() - started_s)
-            self._decode_failures = 0
-            frame.slot = slot
-            frame.payload = memoryview(b"")
-            self._in_device[slot] = frame
-            self._context.device.send(
-                op="frame",
-                seat=self._seat,
-                slot=slot,
-                seq=frame.header.seq,
-                received_s=frame.received_s,
-                discontinuity=frame.discontinuity,
-            )
+    def _ring(self, frame: Frame) -> None:
+        self._context.device.send(
+            op="frame",
+            seat=self._seat,
+            slot=frame.slot,
+            seq=frame.header.seq,
+            received_s=frame.received_s,
+            discontinuity=frame.discontinuity,
+        )
+
+    def opening(self) -> dict[str, Any]:
+        """What the device process needs to know to open this session's stream (again)."""
+        revision, values = self.params.present
+        return {"op": "open", "seat": self._seat, "values": values, "revision": revision}
 
     def on_device(self, event: dict[str, Any]) -> None:
         """Handles an event of this seat."""
         match event["event"]:
             case "out":
-                frame = self._in_device.pop(event["slot"])
-                frame.revision = event["revision"]
-                frame.discontinuity = event["discontinuity"]
-                self._ledger.stepped(event["step_s"])
-                self._observe("queue", event["queue_s"])
-                self._observe("step", event["step_s"])
-                pushed_out = self.egress.offer(frame)
-                if pushed_out is not None:
-                    self._drop(pushed_out, "egress")
+                self._on_output(event)
             case "drop":
-                self._drop(self._in_device.pop(event["slot"]), event["reason"])
+                self.ingress.drop(self.ingress.came_back(event["slot"]), event["reason"])
+                if not self._ledger.live:
+                    self._stats_due.set()
             case "fault":
-                self._drop(self._in_device.pop(event["slot"]), "egress")
-                text = "the model failed on a frame; connect again"
+                self.ingress.drop(self.ingress.came_back(event["slot"]), "egress")
+                text = "the model failed on several frames in a row; connect again"
                 self.fail(ProtocolError(Close.FAULT, "step_failed", text))
-            case "params":
-                self._effective = event["effective"] | {"steps": self._context.steps}
-                ref, clamped = self._params_ids.pop(event["revision"])
-                self._acknowledge_params(
-                    ref,
-                    event["revision"],
-                    "clamped" if clamped else "applied",
-                    first_seq=event["first_seq"],
+            case "params" if event["revision"] in self.params.unanswered:
+                ack, post = self.params.applied(
+                    event["revision"], event["effective"], event["first_seq"]
                 )
+                self.egress.finish_from(event["revision"], Finish(**post))
+                self.tell("params_ack", **ack)
             case "rejected":
-                ref, _ = self._params_ids.pop(event["revision"], (None, False))
-                self._acknowledge_params(
-                    ref, event["revision"], "rejected", message=event["message"]
-                )
+                if event["revision"] is not None:
+                    self.tell(
+                        "params_ack", **self.params.failed(event["revision"], event["message"])
+                    )
+            case "repair":
+                text = f"the stream had drifted and was mended at frame {event['frame_index']}"
+                self.notice(f"repair:{event['reason']}", text, degraded=False)
+            case "opened":
+                self._on_device_back()
+
+    def _on_output(self, event: dict[str, Any]) -> None:
+        frame = self.ingress.came_back(event["slot"])
+        frame.revision = event["revision"]
+        for flag in (Flag.DISCONTINUITY, Flag.DEGRADED, Flag.REPEATED):
+            if event[str(flag.name).lower()]:
+                frame.flags |= flag
+        if not event["repeated"]:
+            self._ledger.stepped(event["step_s"])
+            self._context.metrics.stage.labels("step").observe(event["step_s"])
+        self._context.metrics.stage.labels("queue").observe(event["queue_s"])
+        pushed_out = self.egress.offer(frame)
+        if pushed_out is not None:
+            self.ingress.drop(pushed_out, "egress")
+
+    def on_device_lost(self) -> None:
+        """The device process has died; another one is on its way."""
+        had_frame = self.ingress.oldest_in_device_s() is not None
+        self._crashes += had_frame
+        self.ingress.lost_device()
+        if self._crashes >= _MAX_CRASHES:
+            text = "the model stopped twice on this session's frames"
+            self.fail(ProtocolError(Close.FAULT, "device_lost", text))
+        self.notice("device_lost", "the model has stopped and is being restarted", degraded=True)
+        self._stats_due.set()
+
+    def _on_device_back(self) -> None:
+        for revision in self.params.unanswered:
+            self._context.device.send(
+                op="params", seat=self._seat, revision=revision, values=self.params.wanted(revision)
+            )
+        self.ingress.up = True
+        self.ingress.changed.set()
+        self.notice("device_back", "the model runs again", degraded=False)
 
     async def _in_codec_pool[T](self, work: Callable[..., T], *arguments: Any) -> T:
         loop = asyncio.get_running_loop()
@@ -289,32 +346,16 @@ class Session:
         job.add_done_callback(self._codec_jobs.discard)
         return await asyncio.shield(job)
 
-    def _drop(self, frame: Frame, reason: str) -> None:
-        self._free(frame)
-        self._ledger.dropped(frame, reason)
-        if not self._ledger.live:
-            self._stats_due.set()
-
-    def _free(self, frame: Frame) -> None:
-        if frame.slot >= 0:
-            self._free_slots.append(frame.slot)
-            frame.slot = -1
-            self._inbox_changed.set()
-
-    def _decode_failed(self, frame: Frame, error: DecodeError) -> None:
-        self._decode_error = (frame.header.seq, str(error))
-        self._drop(frame, "decode")
-        self._decode_failures += 1
-        if self._decode_failures >= _DECODE_FAILURES:
-            text = f"{self._decode_failures} frames in a row cannot be decoded: {error}"
-            raise ProtocolError(Close.BAD_DATA, "decode", text, ref=frame.header.seq)
+    async def _feed(self) -> None:
+        await self.ingress.feed(self._in_codec_pool)
 
     # -- to the client -----------------------------------------------------------------------
 
     async def _send_frames(self) -> None:
-        await self.egress.run(self._in_codec_pool, self._free)
+        await self.egress.run(self._in_codec_pool, self.ingress.free)
 
     async def _send_texts(self) -> None:
+        assert self._socket is not None
         while True:
             await self._socket.send(await self._texts.get())
 
@@ -328,10 +369,9 @@ class Session:
             self._stats_due.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stats_due.wait(), _STATS_S)
-            if self._decode_error is not None:
-                (seq, text), self._decode_error = self._decode_error, None
+            error, self.ingress.decode_error = self.ingress.decode_error, None
+            if error is not None:
+                seq, text = error
                 self.tell("error", code="decode", message=text, retryable=True, ref=seq)
             self.tell("stats", window=self.egress.window, **self._ledger.stats())
-
-    def _observe(self, stage: str, seconds: float) -> None:
-        self._context.metrics.stage.labels(stage).observe(seconds)
+            await asyncio.sleep(_STATS_PAUSE_S)

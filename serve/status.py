@@ -1,10 +1,11 @@
-"""How far the server is: loading, ready, failed or stopping, and the lines that led there."""
+"""How far the server is, and the lines that led there."""
 
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-State = Literal["loading", "ready", "failed", "stopping"]
+State = Literal["loading", "ready", "restarting", "failed", "stopping"]
+_MODEL = ("width", "height", "steps", "variants", "batch", "step_ms")
 
 
 @dataclass
@@ -34,8 +35,8 @@ class Status:
     def ready(self, event: dict[str, Any]) -> None:
         """Takes over what the device process says of its model."""
         self.card = event["card"]
-        self.model = {key: event[key] for key in ("width", "height", "steps", "step_ms")}
-        if self.state == "loading":
+        self.model = {key: event[key] for key in _MODEL}
+        if self.state in ("loading", "restarting"):
             self.state = "ready"
 
     def as_json(self) -> dict[str, Any]:

@@ -71,9 +71,9 @@ def respond_text(status: HTTPStatus, text: str) -> Response:
     return respond(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
 
 
-def respond_json(status: HTTPStatus, value: Any) -> Response:
+def respond_json(status: HTTPStatus, value: Any, **headers: str) -> Response:
     """A JSON response."""
-    return respond(status, json.dumps(value).encode(), "application/json")
+    return respond(status, json.dumps(value).encode(), "application/json", **headers)
 
 
 def respond_file(file: StaticFile, request: Request) -> Response:

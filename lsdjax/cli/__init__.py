@@ -19,7 +19,7 @@ from lsdjax.cli.distill import DistillCommand
 from lsdjax.cli.embed import EmbedCommand
 from lsdjax.cli.measure import BenchCommand, EvalCommand, InfoCommand
 from lsdjax.cli.prune import PruneCommand
-from lsdjax.cli.serve import ServeCommand
+from lsdjax.cli.serve import ConnectCommand, ServeCommand, TokenCommand
 from lsdjax.cli.stream import StreamCommand
 from lsdjax.cli.train import TrainCommand
 from lsdjax.core.errors import UserError
@@ -30,6 +30,8 @@ _DESCRIPTION = "Live-Stream Diffusion in JAX: a live video in, a transformed vid
 
 Command = (
     Annotated[ServeCommand, subcommand("serve")]
+    | Annotated[ConnectCommand, subcommand("connect")]
+    | Annotated[TokenCommand, subcommand("token")]
     | Annotated[StreamCommand, subcommand("stream")]
     | Annotated[EvalCommand, subcommand("eval")]
     | Annotated[BenchCommand, subcommand("bench")]

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import UseAppendAction, arg, subcommand
 
@@ -216,11 +216,34 @@ class BenchServeCommand(Measurement):
         tuple[int, ...], arg(metavar="N", help="clients at a time, one run for each number")
     ] = (1,)
     seconds: Annotated[float, arg(metavar="S", help="length of a run")] = 10.0
+    minutes: Annotated[
+        float | None, arg(metavar="M", help="length instead, watching memory and open files")
+    ] = None
     fps: Annotated[float, arg(metavar="F", help="frames that a client offers a second")] = 30.0
+    codec: Annotated[Literal["jpeg", "rgb24", "h264"], arg(help="how frames cross the network")] = (
+        "jpeg"
+    )
+    instant: Annotated[
+        bool, arg(help="a model that costs nothing: what remains is the protocol's own cost")
+    ] = False
+    size: Annotated[str, arg(metavar="WxH", help="pictures of the instant model")] = "512x512"
+    link: Annotated[
+        float | None, arg(metavar="MBIT", help="clients are behind a link of so many Mb/s")
+    ] = None
+    switch: Annotated[
+        float | None, arg(metavar="S", help="a client changes its prompt so often")
+    ] = 2.0
+    kill: Annotated[bool, arg(help="kill the model's process midway, time its recovery")] = False
+    disconnects: Annotated[
+        int, arg(metavar="N", help="so many others vanish meanwhile, and ten read nothing")
+    ] = 0
     clip: Annotated[
         str | None, arg(metavar="VIDEO", help="what it sends; without it, a moving test picture")
     ] = None
     prompt: Annotated[str, arg(metavar="TEXT", help="what it asks for")] = "pencil sketch"
+    other_prompt: Annotated[str, arg(metavar="TEXT", help="what it asks for in turn")] = (
+        "photographic negative"
+    )
     plugin: PluginOption = ()
     json: JsonOption = False
 

@@ -127,7 +127,15 @@ class TrainCommand:
 
     def _train_wan(self, recipe: "WanRecipe") -> int:
         """A Wan-shaped model, on one device and on pairs."""
-        for name in ("plugin", "objective", "cache_policy", "init", "text_encoder", "mesh"):
+        for name in (
+            "plugin",
+            "objective",
+            "cache_policy",
+            "init",
+            "teacher",
+            "text_encoder",
+            "mesh",
+        ):
             if getattr(self, name):
                 raise UserError(f"--{name.replace('_', '-')} does not go with {self.preset!r}")
         first, *others = self.data

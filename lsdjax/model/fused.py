@@ -39,7 +39,9 @@ def fused_block(
         raise NotImplementedError(f"activations of {x.dtype}; bfloat16 is expected")
     d = context.keys.shape[-1]
     if block.heads * d != dim:
-        raise NotImplementedError(f"{block.heads} heads of {d} in {dim} dimensions; all are expected")
+        raise NotImplementedError(
+            f"{block.heads} heads of {d} in {dim} dimensions; all are expected"
+        )
     attention.check(BLOCK_ROWS, d, x)
     rows = -(-n // BLOCK_ROWS) * BLOCK_ROWS
     slots = context.keys.shape[1]
@@ -87,7 +89,7 @@ def fused_block(
 
 def variant_of(block: Block, tokens: int, dim: int) -> Variant:
     """The kind of block that this model has."""
-    d = dim // block.heads
+    d = block.q_scale.shape[0]
     time = temporal_dims(d)
     part = (d - time) // 2
     rotary = Rotary(time, (part, part), time_base=TIME_BASE, space_base=SPACE_BASE)

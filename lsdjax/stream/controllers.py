@@ -53,6 +53,10 @@ class Controller:
     off its own: a style follows the scene in its own way, and some remember (trails, long
     exposure). It has drifted when it stays beyond for a few frames. When the input has gone
     elsewhere for good, the relation is learnt again.
+
+    Attributes:
+        score: how far the last output was beyond what is allowed, in units of its limit, at least
+            0; 0 while nothing is known.
     """
 
     def __init__(self) -> None:
@@ -60,6 +64,7 @@ class Controller:
         self._seen = 0
         self._mean: np.ndarray | None = None
         self._beyond = 0
+        self.score = 0.0
 
     def judge(self, frame_index: int, looks: np.ndarray) -> RepairEvent | None:
         """Take the looks (2, 8) of one frame, see `scorer.describe`; the event when it has drifted.
@@ -80,10 +85,11 @@ class Controller:
         off = np.abs(self._recent - self._mean)
         off = np.stack([off[..., :7].max(axis=-1), off[..., 7]], axis=-1)  # (frames, 2, 2)
         if off[:, 0, 0].min() > _ELSEWHERE:
-            self._mean, self._seen = None, 0
+            self._mean, self._seen, self.score = None, 0, 0.0
             return None
         excess = off[place, 1] - _GAINS @ off[:, 0].max(axis=0)
         worst = int(np.argmax(excess / _LIMITS))
+        self.score = max(0.0, float(excess[worst] / _LIMITS[worst]))
         self._beyond = self._beyond + 1 if excess[worst] > _LIMITS[worst] else 0
         if self._beyond < _PATIENCE_FRAMES:
             return None

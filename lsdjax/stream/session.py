@@ -1,9 +1,11 @@
 """Streams for a host program: load once, compile once, then frames in and frames out."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.checkpoint.export import Checkpoint
@@ -14,8 +16,8 @@ from lsdjax.model.dit import Prompt
 from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.controllers import Controller, RepairEvent
 from lsdjax.stream.scorer import read_health
-from lsdjax.stream.state import init_stream
-from lsdjax.stream.step import make_prompt_encoder, make_stream_step
+from lsdjax.stream.state import StreamState, init_stream
+from lsdjax.stream.step import StreamStep, make_prompt_encoder, make_stream_step
 
 MAX_STEPS = 64
 _LAG_FRAMES, _BATCH_FRAMES = 2, 4
@@ -30,7 +32,9 @@ class Streamer:
 
     Attributes:
         size: (height, width) of the frames.
-        steps: denoising steps a frame.
+        steps: denoising steps a frame, unless a stream asks for another of `variants`.
+        variants: every number of steps that a stream may take, ascending.
+        batches: how many streams one program can step at once, ascending, from 1 on.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class Streamer:
         checkpoint: Checkpoint,
         *,
         steps: int | None = None,
+        variants: Iterable[int] = (),
+        batch: int = 1,
         guidance: Guidance = UNGUIDED,
         repair: bool = True,
         text_encoder: str | None = None,
@@ -45,19 +51,28 @@ class Streamer:
         """With `repair`, streams watch and mend themselves; a healthy one's pictures are the same.
 
         text_encoder: where the one lies that reads the checkpoint's prompts, see `find_tokenizer`.
+        variants: further numbers of steps to compile, among which a running stream may change.
+        batch: how many streams `submit_batch` may step at once.
 
         Raises UserError where `steps` is not in 1..64, or the text encoder is not the checkpoint's.
         """
         steps = checkpoint.config.steps if steps is None else steps
-        if not 1 <= steps <= MAX_STEPS:
+        counts = sorted({steps, *variants})
+        if not 1 <= counts[0] <= counts[-1] <= MAX_STEPS:
             raise UserError(f"{steps} denoising steps; 1 to {MAX_STEPS} are expected")
         self._tokenize = find_tokenizer(checkpoint.config, text_encoder)
         self.checkpoint = checkpoint
         self.size = (checkpoint.config.height, checkpoint.config.width)
         self.steps = steps
+        self.variants = tuple(counts)
         self._params = jax.device_put(checkpoint.params)
         self._encode = make_prompt_encoder(checkpoint.config)
-        self._step = make_stream_step(checkpoint.config, steps, guidance, repair=repair)
+        self._steps = {
+            count: make_stream_step(checkpoint.config, count, guidance, repair=repair)
+            for count in counts
+        }
+        self.batches = tuple(2**i for i in range(batch.bit_length()) if 2**i <= batch)
+        self._batched = {count: _batched(step) for count, step in self._steps.items()}
         # Moved to the device once, not at every step.
         self._levels = tuple(jax.device_put(np.float32(level)) for level in (0, 1))
         self._flags = tuple(jax.device_put(np.bool_(flag)) for flag in (False, True))
@@ -65,17 +80,27 @@ class Streamer:
     @property
     def trace_count(self) -> int:
         """Compiled variants of the step and of the prompt encoder; constant once warm."""
-        return self._step._cache_size() + self._encode._cache_size()  # type: ignore[attr-defined]
+        jitted: tuple[Any, ...] = (self._encode, *self._steps.values(), *self._batched.values())
+        return sum(function._cache_size() for function in jitted)
 
     def warm_up(self, progress: Callable[[str], None] | None = None) -> None:
         """Compile everything that a stream needs and run it once."""
         report = progress or (lambda message: None)
         report("compiling the prompt encoder")
         stream = self.start("warm up")
-        report(f"compiling the {self.steps}-step stream at {self.size[1]}x{self.size[0]}")
         blank = np.zeros((*self.size, 3), np.uint8)
-        for _ in range(3):
-            np.asarray(stream.submit(blank))
+        for steps in self.variants:
+            report(f"compiling the {steps}-step stream at {self.size[1]}x{self.size[0]}")
+            stream.steps = steps
+            for _ in range(3):
+                np.asarray(stream.submit(blank))
+            for size in self.batches[1:]:
+                report(f"compiling it for {size} streams at once")
+                streams = [self.start("warm up") for _ in range(size)]
+                for each in streams:
+                    each.steps = steps
+                for _ in range(2):
+                    np.asarray(self.submit_batch(streams, [blank] * size))
         stream.reset()
         np.asarray(stream.submit(blank))
 
@@ -87,9 +112,48 @@ class Streamer:
         """
         return Stream(self, prompt, seed=seed, strength=strength)
 
+    def submit_batch(self, streams: "Sequence[Stream]", frames: Sequence[np.ndarray]) -> jax.Array:
+        """Dispatch one frame of each stream as one program: uint8 (streams, height, width, 3).
+
+        What `Stream.submit` would make of each, up to rounding. The streams take equally many
+        steps; how many they are is one of `batches`.
+        """
+        (steps,) = {stream.steps for stream in streams}
+        states, pictures, healths = self._batched[steps](
+            self._params,
+            tuple(stream._before() for stream in streams),
+            np.stack(frames),
+            tuple(stream._encoded for stream in streams),
+            tuple(stream._strength for stream in streams),
+            tuple(stream._key for stream in streams),
+            tuple(self._flags[stream._anchor] for stream in streams),
+        )
+        for stream, state, health in zip(streams, states, healths, strict=True):
+            stream._after(state, health, missing=False)
+        return pictures
+
     def encode(self, prompt: str) -> Prompt:
         """What the step needs to know of a prompt."""
         return self._encode(self._params, self._tokenize(prompt))
+
+
+def _batched(step: StreamStep) -> Callable[..., Any]:
+    """The step over tuples of states, prompts and so on, one of each a stream."""
+    over = jax.vmap(step, in_axes=(None, 0, 0, None, 0, 0, 0, 0))
+
+    def stepped(params, states, frames, prompts, strengths, keys, anchors):
+        args = (_stack(each) for each in (prompts, strengths, keys, anchors))
+        out = over(params, _stack(states), frames, jnp.float32(0), *args)
+        new, pictures, healths = out
+        count = range(len(states))
+        split = tuple(jax.tree.map(lambda leaf, i=i: leaf[i], (new, healths)) for i in count)
+        return tuple(s for s, _ in split), pictures, tuple(h for _, h in split)
+
+    return jax.jit(stepped, donate_argnums=1)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 class Stream:
@@ -108,6 +172,7 @@ class Stream:
         self.seed = seed
         self._key = jax.random.key(seed)
         self.strength = strength
+        self.steps = streamer.steps
         self.frame_index = 0
         self.events: deque[RepairEvent] = deque(maxlen=_EVENTS)
         self._controller = Controller()
@@ -124,6 +189,26 @@ class Stream:
         if not 0 <= value <= 1:
             raise UserError(f"strength {value}; a number from 0 to 1 is expected")
         self._strength = jax.device_put(np.float32(value))
+
+    @property
+    def steps(self) -> int:
+        """Denoising steps a frame, from the next one on: one of the streamer's `variants`."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        if value not in self._streamer.variants:
+            counts = ", ".join(map(str, self._streamer.variants))
+            raise UserError(f"{value} denoising steps; one of {counts} is expected")
+        self._steps = value
+
+    @property
+    def drift(self) -> float:
+        """How far the output is beyond what its input allows, in units of the limit; see `events`.
+
+        0 while the relation is being learnt; from 1 on, the stream is drifting.
+        """
+        return self._controller.score
 
     @property
     def history(self) -> jax.Array:
@@ -143,12 +228,9 @@ class Stream:
             raise ValueError(
                 f"frame {frame.dtype} {frame.shape}; uint8 {(*self._streamer.size, 3)} is expected"
             )
-        if len(self._unread) == _LAG_FRAMES + _BATCH_FRAMES:
-            for _ in range(_BATCH_FRAMES):
-                self._read_health()
-        self._state, picture, health = self._streamer._step(
+        state, picture, health = self._streamer._steps[self._steps](
             self._streamer._params,
-            self._state,
+            self._before(),
             frame,
             self._streamer._levels[missing],
             self._encoded,
@@ -156,12 +238,23 @@ class Stream:
             self._key,
             self._streamer._flags[self._anchor],
         )
+        self._after(state, health, missing=missing)
+        return picture
+
+    def _before(self) -> StreamState:
+        """The state for the next step, which may use its memory."""
+        if len(self._unread) == _LAG_FRAMES + _BATCH_FRAMES:
+            for _ in range(_BATCH_FRAMES):
+                self._read_health()
+        return self._state
+
+    def _after(self, state: StreamState, health: jax.Array | None, *, missing: bool) -> None:
+        self._state = state
         self._anchor = False
         if health is not None:
             judge = None if missing else self._controller
             self._unread.append((self.frame_index, judge, health))
         self.frame_index += 1
-        return picture
 
     def _read_health(self) -> None:
         """Report what the oldest unread step mended; make the next frame anew if it drifted."""

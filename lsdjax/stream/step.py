@@ -99,6 +99,7 @@ def make_stream_step(
             keys, values = seen.keys[:, :, 0], seen.values[:, :, 0]
         cache = write(state.cache, keys, values, config.policy)
         shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)
+        shown = jnp.where(jnp.isfinite(shown), shown, inputs)  # a broken model shows its input
         picture = jnp.round((codec.decode(shown)[0, 0] + 1.0) * 127.5)
         picture = jnp.clip(picture, 0, 255).astype(jnp.uint8)
         if not repair:

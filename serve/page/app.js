@@ -1,20 +1,30 @@
 // The page: takes pictures from a source, streams them, and draws each output beside its input.
 
+import { canH264 } from "./codecs.js";
+import { setUpControls } from "./controls.js";
+import { Gauge, Graph } from "./gauge.js";
+import { setUpKeys } from "./keys.js";
 import { Session } from "./lsd.js";
 import { Pipeline } from "./pipeline.js";
+import { Playlist } from "./playlist.js";
+import { Recorder } from "./recorder.js";
 import { Camera, SourceError } from "./sources.js";
-import { Gauge, Stage } from "./stage.js";
+import { Stage, VIEWS } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const options = new URLSearchParams(location.search);
+const secrets = new URLSearchParams(location.hash.slice(1)); // what follows # is not sent to a server
 const RAW_PIXELS = 256 * 256;
 const UNKNOWN_SIZE = { width: 128, height: 128 };
 
-const session = new Session("/ws");
+const session = new Session("/ws", { token: secrets.get("token") });
 const camera = new Camera();
 const stage = new Stage($("stage"));
-const gauge = new Gauge();
+const gauge = new Gauge(new Graph($("graph"), $("legend")));
 const pipeline = new Pipeline(session, camera, stage);
+const recorder = new Recorder();
+const playlist = new Playlist((text) => applyPrompt(text));
+const controls = setUpControls({ session, changeCodec });
 let info = { presets: [], sample: null };
 let paused = false;
 let prompt = null;
@@ -25,23 +35,28 @@ const STATUS = {
   idle: "Starting",
   connecting: "Connecting",
   warming: "Warming up",
+  queued: "Waiting",
   live: "Live",
   full: "Server full",
   lost: "Connection lost",
   unreachable: "Server unreachable",
   refused: "Refused",
+  taken: "Taken over",
   ending: "Server stopping",
 };
 
 session.addEventListener("state", ({ detail }) => {
   showStatus();
+  const asksToken = ["no_token", "bad_token", "token_expired", "token_in_use"].includes(detail.code);
   const veil = {
     warming: () => ({ title: "Warming up the model", readiness: detail.readiness, spin: true }),
+    queued: () => ({ title: `Number ${detail.position} in the queue`, text: queueWords(detail), spin: true }),
     ending: () => ({ title: "The server is stopping", text: "Waiting for it to come back.", spin: true }),
     full: () => ({ title: "The server is full", ...detail }),
     lost: () => ({ title: "Connection lost", ...detail }),
     unreachable: () => ({ title: "No server", ...detail }),
-    refused: () => ({ title: "Not accepted", ...detail }),
+    refused: () => ({ title: asksToken ? "A token is needed" : "Not accepted", asksToken, ...detail }),
+    taken: () => ({ title: "Streaming elsewhere", text: "This session goes on in another window." }),
   }[detail.state];
   stage.veil(veil ? veil() : null);
   if (detail.state === "live") {
@@ -51,10 +66,16 @@ session.addEventListener("state", ({ detail }) => {
   }
 });
 
+function queueWords({ size, etaS }) {
+  const wait = etaS === null ? "" : ` It may take about ${etaS < 90 ? `${Math.ceil(etaS)} s` : `${Math.ceil(etaS / 60)} min`}.`;
+  return `${size === 1 ? "You are the only one who waits." : `${size} are waiting.`}${wait}`;
+}
+
 session.addEventListener("welcome", ({ detail }) => {
   pipeline.setSize(detail.model);
+  controls.offer(detail);
   prompt ??= detail.params.prompt;
-  session.setParams({ prompt, strength: $("strength").value / 100 });
+  if (!detail.resumed) session.setParams({ prompt, strength: $("strength").value / 100 });
   if (!$("prompt").value) $("prompt").value = prompt;
   showPreset();
 });
@@ -65,10 +86,15 @@ session.addEventListener("params", ({ detail }) => {
   $("prompt").setAttribute("aria-invalid", String(rejected));
   document.documentElement.dataset.revision = String(detail.rev);
   prompt = detail.effective.prompt ?? prompt;
+  controls.show(detail.effective);
   showPreset();
 });
 
 session.addEventListener("stats", ({ detail }) => gauge.server(detail));
+session.addEventListener("notice", ({ detail }) => {
+  const passing = detail.reason.startsWith("repair:") || !detail.degraded;
+  notice(sentence(detail.message), passing ? 5000 : 0);
+});
 
 pipeline.onDrawn = (ageMs) => {
   gauge.drawn(ageMs);
@@ -77,7 +103,7 @@ pipeline.onDrawn = (ageMs) => {
 
 // Nothing is sent while the user has paused, or does not look.
 function haltOrGoOn() {
-  pipeline.halted = paused || document.hidden;
+  pipeline.halted = paused || (document.hidden && !recorder.isRunning && !stage.clean);
   session.command(pipeline.halted ? "pause" : "resume");
   gauge.restart();
 }
@@ -89,18 +115,31 @@ function showStatus() {
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-// -- controls
+$("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  session.token = $("token").value.trim();
+  session.open();
+});
+
+// -- prompts
 
 $("prompt-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = $("prompt").value.trim();
-  if (!text) {
-    $("prompt-error").textContent = "Say what the picture should become.";
-    $("prompt").setAttribute("aria-invalid", "true");
-    return;
-  }
-  applyPrompt(text);
+  const text = typedPrompt();
+  if (text) applyPrompt(text);
 });
+
+$("queue-add").addEventListener("click", () => {
+  const text = typedPrompt();
+  if (text) playlist.add(text);
+});
+
+function typedPrompt() {
+  const text = $("prompt").value.trim();
+  $("prompt").setAttribute("aria-invalid", String(!text));
+  $("prompt-error").textContent = text ? "" : "Say what the picture should become.";
+  return text;
+}
 
 function applyPrompt(text) {
   $("prompt").value = prompt = text;
@@ -116,19 +155,29 @@ function showPreset() {
   $("output-caption").textContent = prompt ?? "Output";
 }
 
-$("strength").addEventListener("input", ({ target }) => {
-  $("strength-value").textContent = `${target.value} %`;
-  session.setParams({ strength: target.value / 100 });
-});
+function stepPreset(by) {
+  const prompts = info.presets.map((preset) => preset.prompt);
+  if (!prompts.length) return;
+  const from = prompts.indexOf(prompt);
+  applyPrompt(prompts[from < 0 ? 0 : (from + by + prompts.length) % prompts.length]);
+}
+
+// -- view, pause, recording
 
 function setView(view) {
   stage.view = view;
   for (const button of $("views").querySelectorAll("button")) {
-    button.setAttribute("aria-pressed", String(button.dataset.view === view));
+    button.setAttribute("aria-pressed", String(button.dataset.view === stage.view));
   }
 }
 
+function setClean(clean) {
+  stage.clean = clean;
+  haltOrGoOn();
+}
+
 $("views").addEventListener("click", ({ target }) => target.dataset.view && setView(target.dataset.view));
+$("clean").addEventListener("click", () => setClean(!stage.clean));
 
 $("pause").addEventListener("click", () => {
   paused = !paused;
@@ -140,11 +189,46 @@ $("pause").addEventListener("click", () => {
   showStatus();
 });
 
+$("record").addEventListener("click", () => {
+  try {
+    if (recorder.isRunning) recorder.stop();
+    else recorder.start($("output"));
+  } catch (error) {
+    notice(error.message);
+  }
+  showRecording();
+});
+
+recorder.onStopped = (name, bytes) => {
+  document.documentElement.dataset.recorded = String(bytes);
+  notice(`Saved as ${name}.`, 6000);
+};
+
+function showRecording() {
+  $("record").setAttribute("aria-pressed", String(recorder.isRunning));
+  $("record").setAttribute("aria-label", recorder.isRunning ? "Stop recording" : "Record");
+  $("recording").hidden = !recorder.isRunning;
+  const { seconds } = recorder;
+  $("recording").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+setInterval(() => recorder.isRunning && showRecording(), 500);
+
 document.addEventListener("visibilitychange", haltOrGoOn);
 
 // A page that is left frees its place at once, and takes one again if it is come back to.
 addEventListener("pagehide", () => session.close());
 addEventListener("pageshow", ({ persisted }) => persisted && session.open());
+
+setUpKeys({
+  p: () => $("pause").click(),
+  r: () => $("record").click(),
+  f: () => setClean(!stage.clean),
+  v: () => setView(VIEWS[(VIEWS.indexOf(stage.view) + 1) % VIEWS.length]),
+  "/": () => $("prompt").select(),
+  "[": () => stepPreset(-1),
+  "]": () => stepPreset(1),
+  Escape: () => setClean(false),
+});
 
 // -- sources
 
@@ -198,9 +282,13 @@ camera.onEnded = async (kind) => {
   notice(ENDED[kind]);
 };
 
-function notice(text) {
+let noticeTimer = null;
+
+function notice(text, forMs = 0) {
+  clearTimeout(noticeTimer);
   $("notice-text").textContent = text;
   $("notice").hidden = !text;
+  if (forMs) noticeTimer = setTimeout(() => notice(""), forMs);
 }
 $("notice-close").addEventListener("click", () => notice(""));
 $("veil-button").addEventListener("click", () => session.retryNow());
@@ -235,11 +323,17 @@ function showPresets() {
 }
 
 // On this machine itself, small frames cost less to copy than to encode and decode.
-function preferredCodecs({ width = 128, height = 128 }) {
-  const wanted = options.get("codec");
+function preferredCodecs({ width = 128, height = 128 }, wanted = options.get("codec")) {
   const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-  const raw = wanted ? wanted === "rgb24" : local && width * height <= RAW_PIXELS;
-  return raw ? ["rgb24", "jpeg"] : ["jpeg", "rgb24"];
+  const best = wanted ?? (local && width * height <= RAW_PIXELS ? "rgb24" : "jpeg");
+  const known = ["jpeg", "rgb24", ...(canH264() ? ["h264"] : [])];
+  return known.includes(best) ? [best, ...known.filter((codec) => codec !== best)] : known;
+}
+
+function changeCodec(codec) {
+  options.set("codec", codec);
+  session.codecs = preferredCodecs(info.model);
+  session.reconnect();
 }
 
 async function loadInfo() {
@@ -250,6 +344,7 @@ async function loadInfo() {
   }
   showPresets();
   session.codecs = preferredCodecs(info.model);
+  controls.showCodec(session.codecs[0]);
   pipeline.setSize(info.model.width ? info.model : UNKNOWN_SIZE); // the source shows while the model loads
   const { width, height, steps } = info.model;
   const parts = [`lsdjax ${info.version}`];
@@ -270,7 +365,12 @@ gauge.onChange = ({ fps, latencyMs, latencyP95Ms, stepMs, dropped, reasons }) =>
 
 session.addEventListener("welcome", loadInfo); // the model's card is complete once it is loaded
 setView(options.get("view") ?? (matchMedia("(max-width: 40rem)").matches ? "wipe" : "side"));
+if (options.has("clean")) {
+  setView(options.get("view") ?? "output");
+  stage.clean = true;
+}
 if (options.has("prompt")) $("prompt").value = prompt = options.get("prompt");
+$("obs").textContent = `${location.origin}/?clean&source=webcam`;
 await loadInfo();
 session.open();
 const first = options.get("source") ?? (info.sample ? "sample" : null);

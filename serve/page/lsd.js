@@ -1,11 +1,27 @@
-// A session on an lsdjax server: the wire format, the acknowledgement window, and reconnection.
+// A session on an lsdjax server: the wire format, the acknowledgement window, reconnection and
+// resumption. This file needs no other and can be dropped into any page:
 //
-//   const session = new Session("/ws");
-//   session.addEventListener("frame", ({ detail }) => { draw(detail); session.acknowledge(detail); });
+//   import { Session, capture } from "./lsd.js";
+//   const session = new Session("wss://example.org/ws", { token });
+//   session.addEventListener("frame", async ({ detail: frame }) => {
+//     const picture = await createImageBitmap(new Blob([frame.payload], { type: "image/jpeg" }));
+//     canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+//     session.acknowledge(frame); // once it is drawn: it opens the window for the next one
+//   });
+//   session.setParams({ prompt: "watercolour painting" });
 //   session.open();
-//   if (session.canSend) session.send(jpegBytes, { width, height });
+//   capture(session, videoElement); // or call session.send(jpegBytes, {width, height, capturedUs})
 //
-// Events: "state" {state, message, retryAt}, "welcome", "frame", "stats", "params", "error".
+// Events, each with a `detail`:
+//   "state"    {state, message?, retryAt?, readiness?, position?, size?, etaS?, code?}, where state is
+//              idle, connecting, warming, queued, live, full, lost, unreachable, refused, taken, ending
+//   "welcome"  the server's welcome: model, limits, params_schema, params, resumed
+//   "frame"    {codec, flags, seq, revision, capturedUs, serverMs, width, height, payload}
+//   "params"   the server's params_ack: status, effective, first_seq, message when rejected
+//   "stats"    the server's counters, once a second     "notice"  {degraded, reason, message}
+//   "error"    {code, message, retryable}               "key"     the next H.264 frame must be a key
+//
+// A page of another origin must be allowed by the server (--origin).
 
 const MAGIC = 0x56;
 const VERSION = 1;
@@ -16,6 +32,12 @@ const CODECS = ["rgb24", "jpeg", "webp", "h264", "vp8"];
 const LOST_MS = 2000; // an unanswered frame no longer counts against the window after this long
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 const POLL_MS = 700;
+const FINAL = { 4401: "refused", 4409: "taken", 4400: "refused", 4426: "refused" };
+
+export const KEY = 1; // flags of a frame
+export const DISCONTINUITY = 2;
+export const DEGRADED = 4;
+export const REPEATED = 8;
 
 export function packFrame({ codec, seq, flags = 0, revision = 0, capturedUs, width, height }, payload) {
   const message = new Uint8Array(HEADER_BYTES + payload.byteLength);
@@ -57,7 +79,7 @@ export function unpackFrame(buffer) {
 export const nowUs = () => Math.round(performance.now() * 1000);
 
 export class Session extends EventTarget {
-  #path;
+  #url;
   #socket = null;
   #unanswered = []; // [{seq, at}]
   #window = 2;
@@ -71,10 +93,17 @@ export class Session extends EventTarget {
   #pendingParams = null;
   #paramsInFlight = false;
   #wanted = false;
+  #resumeToken = null;
+  #settings = {}; // what was asked for, to be asked for again in a new session
 
-  constructor(path) {
+  // `url` is that of the stream, absolute or relative to the page; `token` a bearer token, where
+  // the server asks for one.
+  constructor(url = "/ws", { token = null, fps = 30 } = {}) {
     super();
-    this.#path = path;
+    this.#url = new URL(url, location.href);
+    this.#url.protocol = this.#url.protocol.replace("http", "ws");
+    this.token = token;
+    this.fps = fps; // what the page means to send
     this.codecs = ["jpeg", "rgb24"]; // in order of preference, asked for at the next connection
     this.state = "idle";
     this.welcome = null;
@@ -82,6 +111,7 @@ export class Session extends EventTarget {
 
   // -- connection
 
+  // Connects, and goes on connecting until `close`.
   open() {
     this.#wanted = true;
     this.#attempt();
@@ -92,11 +122,29 @@ export class Session extends EventTarget {
     this.#attempt();
   }
 
+  // Leaves for good: the place on the server is free at once.
   close() {
     this.#wanted = false;
+    this.#resumeToken = null;
     clearTimeout(this.#timer);
     this.#tell("bye");
     this.#socket?.close(1000);
+  }
+
+  // Goes over to another connection, as after a change of `codecs`; the session is resumed on it.
+  reconnect() {
+    if (!this.#socket || !this.#resumeToken) return;
+    this.#socket.onmessage = this.#socket.onclose = null; // the server closes it
+    this.#forget();
+    this.#enter("connecting");
+    this.#connect();
+  }
+
+  #forget() {
+    this.#socket = null;
+    this.welcome = null;
+    this.#unanswered = [];
+    this.#paramsInFlight = false;
   }
 
   async #attempt() {
@@ -104,7 +152,9 @@ export class Session extends EventTarget {
     if (!this.#wanted || this.#socket) return;
     let ready;
     try {
-      const response = await fetch("/readyz", { cache: "no-store" });
+      const address = new URL("/readyz", this.#url);
+      address.protocol = address.protocol.replace("ws", "http");
+      const response = await fetch(address, { cache: "no-store" });
       ready = await response.json();
     } catch {
       this.#retry("unreachable", "The server cannot be reached.");
@@ -122,15 +172,15 @@ export class Session extends EventTarget {
   }
 
   #connect() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}${this.#path}`, "lsd.v1");
+    const socket = new WebSocket(this.#url, "lsd.v1");
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#lastError = null;
     let opened = false;
     socket.onopen = () => {
       opened = true;
-      this.#tell("hello", { version: VERSION, codecs: this.codecs, fps: 30 });
+      const { codecs, fps, token } = this;
+      this.#tell("hello", { version: VERSION, codecs, fps, token, resume: this.#resumeToken });
     };
     socket.onmessage = ({ data }) => {
       if (typeof data === "string") this.#onText(JSON.parse(data));
@@ -140,21 +190,23 @@ export class Session extends EventTarget {
   }
 
   #onClose(code, opened) {
-    this.#socket = null;
-    this.welcome = null;
-    this.#unanswered = [];
-    this.#paramsInFlight = false;
+    this.#forget();
     if (!this.#wanted) {
       this.#enter("idle");
       return;
     }
     const error = this.#lastError;
-    if (error?.code === "not_ready") {
+    if (error?.code === "resume_expired" || error?.code === "not_yours") {
+      this.#resumeToken = null; // the place was given away: begin anew
+      this.#attempt();
+    } else if (error?.code === "not_ready") {
       this.#attempt();
     } else if (error?.code === "full") {
-      this.#retry("full", "Every place on this server is taken.", 5000);
-    } else if (code === 4400 || code === 4426) {
-      this.#enter("refused", { message: `${error?.message ?? "The server and this page disagree"}. Reload the page.` });
+      this.#retry("full", "Every place on this server is taken, and so is its queue.", 5000);
+    } else if (code in FINAL) {
+      this.#wanted = false;
+      const text = error?.message ?? "the server and this page disagree";
+      this.#enter(FINAL[code], { message: sentence(text), code: error?.code });
     } else if (!opened && ++this.#refusals >= 2) {
       // The server answers, yet refuses the upgrade: the browser does not tell why.
       this.#retry(
@@ -199,6 +251,7 @@ export class Session extends EventTarget {
     );
   }
 
+  // Sends one picture; call it only while `canSend`. `capturedUs` is `nowUs()` when it was taken.
   send(payload, { codec = "jpeg", width, height, capturedUs, flags = 0 }) {
     const seq = this.#nextSeq++;
     const message = packFrame({ codec, seq, flags, capturedUs, width, height }, payload);
@@ -212,6 +265,7 @@ export class Session extends EventTarget {
     return this.#nextSeq;
   }
 
+  // Says that a frame is drawn, or was thrown away: the server sends the next one only then.
   acknowledge(frame) {
     this.#tell("ack", { seq: frame.seq });
   }
@@ -229,18 +283,22 @@ export class Session extends EventTarget {
 
   // -- messages
 
-  // Only the latest of several quick changes is sent: one change is under way at a time.
+  // Changes prompt, strength, seed, steps, skip_still, stabilise, sharpen or scale. Only the latest of
+  // several quick changes is sent: one change is under way at a time. May be called at any moment.
   setParams(params) {
+    Object.assign(this.#settings, params);
     this.#pendingParams = { ...this.#pendingParams, ...params };
     this.#sendParams();
   }
 
-  command(type) {
-    this.#tell(type);
+  // Sends "pause", "resume", "reset" or "request_key".
+  command(type, fields = {}) {
+    this.#tell(type, fields);
   }
 
   #sendParams() {
-    if (this.state !== "live" || this.#paramsInFlight || this.#pendingParams === null) return;
+    if (this.state !== "live" || this.#paramsInFlight) return;
+    if (this.#pendingParams === null || !Object.keys(this.#pendingParams).length) return;
     this.#paramsInFlight = true;
     this.#tell("params", { id: ++this.#nextId, ...this.#pendingParams });
     this.#pendingParams = null;
@@ -257,8 +315,19 @@ export class Session extends EventTarget {
       case "welcome":
         this.welcome = message;
         this.#window = message.window;
+        this.#resumeToken = message.resume_token;
         this.#failures = this.#refusals = 0;
+        if (!message.resumed) this.#pendingParams = { ...this.#settings, ...this.#pendingParams };
         this.#emit("welcome", message);
+        break;
+      case "queue":
+        this.#enter("queued", { position: message.position, size: message.size, etaS: message.eta_s });
+        break;
+      case "notice":
+        this.#emit("notice", message);
+        break;
+      case "goaway":
+        this.#lastError = { code: "goaway", message: "it is being stopped" };
         break;
       case "started":
         this.#enter("live");
@@ -275,10 +344,41 @@ export class Session extends EventTarget {
         this.#emit("stats", message);
         break;
       case "error":
-        this.#lastError = message;
+        if (message.code === "decode") this.#emit("key");
+        else this.#lastError = message;
         this.#emit("error", message);
         break;
       default: // unknown types are ignored
     }
   }
 }
+
+// Sends the pictures of a playing <video> as JPEGs, cropped around the centre to the model's size,
+// whenever there is a new one and the window is open. Returns a function that ends it.
+export function capture(session, video, { quality = 0.9 } = {}) {
+  const canvas = document.createElement("canvas");
+  const context = canvas.getContext("2d", { alpha: false });
+  let running = true;
+  let busy = false;
+  const take = async () => {
+    if (!running) return;
+    video.requestVideoFrameCallback(take);
+    if (busy || !session.canSend || !video.videoWidth) return;
+    busy = true;
+    const capturedUs = nowUs();
+    const { width, height } = session.welcome.model;
+    Object.assign(canvas, { width, height });
+    const scale = Math.max(width / video.videoWidth, height / video.videoHeight);
+    const [w, h] = [width / scale, height / scale];
+    const [x, y] = [(video.videoWidth - w) / 2, (video.videoHeight - h) / 2];
+    context.drawImage(video, x, y, w, h, 0, 0, width, height);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+    const payload = new Uint8Array(await blob.arrayBuffer());
+    if (running && session.canSend) session.send(payload, { width, height, capturedUs });
+    busy = false;
+  };
+  video.requestVideoFrameCallback(take);
+  return () => (running = false);
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");

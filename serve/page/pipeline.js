@@ -1,12 +1,11 @@
 // Pictures on their way: from the source to the session, and from the session to the stage.
 
+import { Packer, Unpacker } from "./codecs.js";
 import { nowUs } from "./lsd.js";
-import { decodePicture, encodeJpeg, packRgb } from "./pixels.js";
 
 const FRAME_MS = 1000 / 30; // a 60 Hz source is halved
 const EARLY_MS = 12; // how much a frame may come before its time: cameras are not punctual
 const STILL_MS = 120; // a source that stands still is sent again this often: snow keeps falling
-const JPEG_QUALITY = 0.92;
 const RING = 6; // inputs kept until their output is there; more than any window
 
 export class Pipeline {
@@ -18,6 +17,10 @@ export class Pipeline {
   #sentAt = 0;
   #dueAt = 0;
   #drawnSeq = -1;
+  #codec = "jpeg";
+  #packer = new Packer("jpeg");
+  #unpacker = new Unpacker();
+  #order = Promise.resolve(); // pictures are drawn in the order in which they came
   size = null; // {width, height} of the model
   halted = false;
   onDrawn = () => {}; // with the age of the picture in ms
@@ -27,7 +30,10 @@ export class Pipeline {
     this.#camera = camera;
     this.#stage = stage;
     camera.onFrame = () => (session.state === "live" ? this.pump() : this.#preview());
-    session.addEventListener("frame", ({ detail }) => this.#draw(detail));
+    session.addEventListener("frame", ({ detail }) => {
+      this.#order = this.#order.then(() => this.#draw(detail));
+    });
+    session.addEventListener("key", () => this.#packer.askForKey());
     setInterval(() => {
       if (performance.now() - this.#sentAt < STILL_MS) return;
       camera.again();
@@ -43,8 +49,14 @@ export class Pipeline {
     this.#stage.resize(this.size);
   }
 
+  // A connection has begun: codecs that remember begin anew.
   restart() {
     this.#drawnSeq = -1;
+    this.#packer.close();
+    this.#unpacker.close();
+    [this.#codec] = this.#session.codecs;
+    this.#packer = new Packer(this.#codec);
+    this.#packer.onColour = (colour) => this.#session.command("colour", colour);
     this.pump();
   }
 
@@ -59,12 +71,13 @@ export class Pipeline {
     const capturedUs = nowUs();
     const canvas = this.#ring[session.nextSeq % RING];
     this.#camera.take(canvas);
-    const codec = session.codecs[0];
     this.#encoding = true;
-    const payload = codec === "rgb24" ? packRgb(canvas) : await encodeJpeg(canvas, JPEG_QUALITY);
+    const codec = this.#codec;
+    const packed = await this.#packer.encode(canvas);
     this.#encoding = false;
-    if (payload && session.state === "live") {
-      session.send(payload, { width: canvas.width, height: canvas.height, codec, capturedUs });
+    if (packed && session.state === "live" && codec === this.#codec) {
+      const { width, height } = canvas;
+      session.send(packed.payload, { width, height, codec, capturedUs, flags: packed.flags });
     }
   }
 
@@ -77,15 +90,16 @@ export class Pipeline {
   async #draw(frame) {
     let picture = null;
     try {
-      picture = await decodePicture(frame);
+      picture = await this.#unpacker.decode(frame);
     } catch {
       // a broken picture is answered like any other, or the stream would stop
+      if (frame.codec === "h264") this.#session.command("request_key");
     }
     if (picture && frame.seq > this.#drawnSeq) {
       this.#drawnSeq = frame.seq;
       this.#stage.drawInput(this.#ring[frame.seq % RING]);
       this.#stage.drawOutput(picture);
-      this.onDrawn((nowUs() - frame.capturedUs) / 1000);
+      this.onDrawn((nowUs() - frame.capturedUs) / 1000, frame);
     }
     picture?.close?.();
     this.#session.acknowledge(frame);

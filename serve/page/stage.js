@@ -1,13 +1,17 @@
-// What is on show: the two pictures, the divider between them, the veil that says why there is no
-// picture, and the gauges below.
+// What is on show: the two pictures, the divider between them, and the veil that says why there is
+// no picture.
 
 const $ = (id) => document.getElementById(id);
+const HINT_MS = 3000;
 const SHOWN_PIXELS = 512; // pictures are enlarged smoothly to about this width, CSS does the rest
+
+export const VIEWS = ["side", "wipe", "output"];
 
 export class Stage {
   #element;
   #contexts;
   #wipe = 50;
+  #hinting = null;
 
   constructor(element) {
     this.#element = element;
@@ -20,9 +24,21 @@ export class Stage {
   }
 
   set view(view) {
-    const known = ["side", "wipe", "output"].includes(view) ? view : "side";
+    const known = VIEWS.includes(view) ? view : "side";
     this.#element.dataset.view = known;
     $("divider").hidden = known !== "wipe";
+  }
+
+  // Only the picture, over the whole window: for OBS, and for a second screen.
+  set clean(clean) {
+    document.documentElement.classList.toggle("clean", clean);
+    clearTimeout(this.#hinting);
+    $("hint").hidden = !clean;
+    if (clean) this.#hinting = setTimeout(() => ($("hint").hidden = true), HINT_MS);
+  }
+
+  get clean() {
+    return document.documentElement.classList.contains("clean");
   }
 
   resize({ width, height }) {
@@ -95,12 +111,13 @@ export class Stage {
 
   #ticker = null;
 
-  // null lifts it; otherwise {title, message?, text?, retryAt?, readiness?, spin?}.
+  // null lifts it; otherwise {title, message?, text?, retryAt?, readiness?, spin?, asksToken?}.
   veil(what) {
     clearInterval(this.#ticker);
     $("veil").hidden = what === null;
     if (what === null) return;
-    const { title, message, text, retryAt, readiness, spin } = what;
+    const { title, message, text, retryAt, readiness, spin, asksToken } = what;
+    $("token-form").hidden = !asksToken;
     $("veil-title").textContent = title;
     $("spinner").hidden = !spin;
     $("veil-button").hidden = retryAt === undefined;
@@ -129,50 +146,5 @@ export class Stage {
         return item;
       }),
     );
-  }
-}
-
-const RECENT_MS = 2000;
-
-export class Gauge {
-  #drawn = []; // [{at, latencyMs}]
-  #stepMs = null;
-  #dropped = {};
-  total = 0;
-  onChange = () => {};
-
-  constructor() {
-    setInterval(() => this.#show(), 500);
-  }
-
-  restart() {
-    this.#drawn = [];
-    this.#show();
-  }
-
-  drawn(latencyMs) {
-    this.total++;
-    this.#drawn.push({ at: performance.now(), latencyMs });
-  }
-
-  server({ step_ms, dropped }) {
-    this.#stepMs = step_ms;
-    this.#dropped = dropped;
-  }
-
-  #show() {
-    const now = performance.now();
-    this.#drawn = this.#drawn.filter(({ at }) => now - at < RECENT_MS);
-    const count = this.#drawn.length;
-    const latencies = this.#drawn.map(({ latencyMs }) => latencyMs).sort((a, b) => a - b);
-    const reasons = Object.entries(this.#dropped).filter(([, n]) => n > 0);
-    this.onChange({
-      fps: count < 2 ? null : (1000 * (count - 1)) / (this.#drawn.at(-1).at - this.#drawn[0].at),
-      latencyMs: count ? latencies[count >> 1] : null,
-      latencyP95Ms: count ? latencies[Math.floor(0.95 * (count - 1))] : null,
-      stepMs: this.#stepMs,
-      dropped: reasons.reduce((sum, [, n]) => sum + n, 0),
-      reasons: reasons.length ? `(${reasons.map(([reason, n]) => `${n} ${reason}`).join(", ")})` : "",
-    });
   }
 }

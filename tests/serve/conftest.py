@@ -21,9 +21,10 @@ class RunningServer:
     """A server process; `lines` are what it printed until it was ready."""
 
     def __init__(self, options: dict[str, Any], environment: dict[str, str]) -> None:
-        # On a machine that is busy with other things a frame may well be late: tests that are not
-        # about the deadline have none.
+        # On a machine that is busy with other things a frame may well be late, and a step take ten
+        # times as long as another: tests that are not about that do not notice.
         defaults = {"port": 0, "engine": "fake_engine:make", "deadline_ms": 600_000}
+        defaults |= {"max_sessions": 4, "overload_ratio": 1e9, "step_timeout_s": 600.0}
         spec = defaults | options
         path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
@@ -83,14 +84,17 @@ class RunningServer:
 
 
 @pytest.fixture(scope="module")
-def start_server() -> Iterator[Callable[..., RunningServer]]:
+def start_server(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., RunningServer]]:
     """Starts servers that end with the module: `start_server({"max_sessions": 1}, FAKE_…="…")`."""
     running: list[RunningServer] = []
+    cache = {"XDG_CACHE_HOME": str(tmp_path_factory.getbasetemp() / "cache")}
 
     def start(
         options: dict[str, Any] | None = None, *, ready: bool = True, **environment: str
     ) -> RunningServer:
-        server = RunningServer(options or {}, environment)
+        server = RunningServer(options or {}, cache | environment)
         running.append(server)
         if ready:
             server.wait_ready()

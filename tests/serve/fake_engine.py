@@ -33,6 +33,7 @@ class FakeStream:
     def __init__(self, prompt: str, seed: int, strength: float) -> None:
         self.set_prompt(prompt)
         self.seed, self.strength, self.frame_index = seed, strength, 0
+        self.steps, self.drift = 2, 0.0
         self.events: deque[Any] = deque()
 
     def set_prompt(self, prompt: str) -> None:
@@ -78,6 +79,7 @@ class FakeStreamer:
 
     def __init__(self, steps: int | None) -> None:
         self.steps = steps or 2
+        self.variants, self.batches = tuple(range(1, self.steps + 1)), (1,)
 
     def warm_up(self, progress: Callable[[str], None] | None = None) -> None:
         if progress is not None:
@@ -92,6 +94,7 @@ def make(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[FakeStreamer, dict[str, Any]]:
     progress("loading checkpoint")

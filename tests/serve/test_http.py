@@ -3,17 +3,25 @@
 import asyncio
 import json
 import re
+import shutil
 import socket
+import ssl
+import subprocess
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
+from lsdjax.core.errors import UserError
 from lsdjax.serve import web
 from lsdjax.serve.bench import BenchServeOptions, bench_serve
 from lsdjax.serve.client import LiveClient
+from lsdjax.serve.options import ServeOptions
 from lsdjax.serve.protocol import DROP_REASONS
 from lsdjax.serve.web import origin_allowed
 
@@ -135,16 +143,22 @@ def test_metrics_count_frames(server: Any) -> None:
     assert "session_id" not in text
 
 
-def test_repairs_are_counted_and_logged(start_server: Callable[..., Any]) -> None:
+def test_repairs_are_counted_logged_and_told(start_server: Callable[..., Any]) -> None:
     server = start_server()
 
+    told: list[str] = []
+
     async def work() -> None:
-        async with LiveClient(server.url, prompt="a broken original") as client:
+        async with LiveClient(
+            server.url, prompt="a broken original", on_notice=told.append
+        ) as client:
             for _ in range(3):
                 await client.send(np.zeros((48, 64, 3), np.uint8))
                 await client.receive()
+            await client.settle()
 
     asyncio.run(work())
+    assert any("mended at frame 1" in text for text in told)
     text = server.get("/metrics")[2].decode()
     assert 'lsd_repairs_total{reason="cache"} 3.0' in text
     assert 'lsd_repairs_total{reason="colour"} 0.0' in text
@@ -173,6 +187,54 @@ def test_origins(
     origin: str | None, host: str, allowed: tuple[str, ...], local_only: bool, expected: bool
 ) -> None:
     assert origin_allowed(origin, host, allowed, local_only=local_only) == expected
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+def test_with_a_certificate_the_port_speaks_tls(
+    start_server: Callable[..., Any], tmp_path: Path
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = start_server({"tls_cert": str(cert), "tls_key": str(key)})
+    assert server.url.startswith("https://localhost:")
+    trusting = ssl.create_default_context(cafile=cert)
+    with urllib.request.urlopen(f"{server.url}/healthz", context=trusting) as response:
+        assert response.status == 200
+
+    async def work() -> None:
+        url = server.url.replace("https", "wss") + "/ws"
+        async with connect(url, ssl=trusting, subprotocols=[Subprotocol("lsd.v1")]) as client:
+            await client.send('{"type": "hello", "version": 1, "codecs": ["jpeg"]}')
+            assert '"welcome"' in str(await client.recv())
+
+    asyncio.run(work())
+    with socket.create_connection(("localhost", server.port)) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert not plain.recv(100).startswith(b"HTTP")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"queue": -1}, "queue must be at least 0, got -1"),
+        ({"batch": 0}, "batch"),
+        ({"overload_ratio": 1.0}, "overload-ratio must be above 1"),
+        ({"overload_ratio": float("nan")}, "overload-ratio"),
+        ({"max_message_bytes": 10}, "max-message-bytes"),
+        ({"tls_key": "key.pem"}, "tls-cert"),
+        ({"deadline_ms": 0}, "deadline-ms"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        ServeOptions(**fields)
 
 
 def test_bench_reports_what_it_measured(server: Any) -> None:

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from lsdjax.data.writer import VideoWriter
+from lsdjax.serve.auth import issue_token
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TIMEOUT_S = 180
@@ -147,7 +148,8 @@ class Browser:
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):
             extra = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
-            code = {"Enter": 13, "ArrowRight": 39, "Home": 36, "Tab": 9}[key]
+            named = {"Enter": 13, "ArrowRight": 39, "Home": 36, "Tab": 9, "Escape": 27}
+            code = named.get(key) or ord(key.upper())
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key,
                 windowsVirtualKeyCode=code, **extra,
@@ -303,7 +305,7 @@ def open_shared_tab(browser: Browser) -> str:
     return tab
 
 
-@pytest.mark.parametrize("codec", ["rgb24", "jpeg"])
+@pytest.mark.parametrize("codec", ["rgb24", "jpeg", "h264"])
 def test_the_sample_streams_at_once_and_a_prompt_changes_the_picture(
     browser: Browser, page_server: Any, tmp_path: Path, codec: str
 ) -> None:
@@ -457,6 +459,166 @@ def test_strength_mixes_the_input_back_in(browser: Browser, page_server: Any) ->
     assert is_original(browser)
 
 
+def set_value(browser: Browser, name: str, value: Any, event: str) -> None:
+    browser.run(
+        f"(() => {{ const e = document.getElementById({name!r}); e.value = {value!r};"
+        f"e.dispatchEvent(new Event({event!r})); }})()"
+    )
+
+
+def effective(browser: Browser, field: str, value: Any) -> None:
+    """Waits until the server says that a parameter has this value."""
+    browser.wait(f"globalThis.effective?.[{field!r}] === {json.dumps(value)}")
+
+
+def test_every_setting_reaches_the_server(browser: Browser, page_server: Any) -> None:
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    # what the server answers is caught on its way to the page
+    browser.run(
+        "(() => { const parse = JSON.parse; JSON.parse = (text) => { const m = parse(text);"
+        "if (m?.type === 'params_ack') globalThis.effective = m.effective; return m; }; })()"
+    )
+    browser.run("document.getElementById('more').open = true")
+    set_value(browser, "seed", "7", "change")
+    effective(browser, "seed", 7)
+    browser.run("document.querySelector('[data-steps=\"1\"]').click()")
+    effective(browser, "steps", 1)
+    browser.wait("document.querySelector('[data-steps=\"1\"]').ariaPressed === 'true'")
+    set_value(browser, "sharpen", "50", "input")
+    effective(browser, "sharpen", 0.5)
+    set_value(browser, "stabilise", "100", "input")
+    effective(browser, "stabilise", 1)
+    browser.run("document.getElementById('skip-still').click()")
+    effective(browser, "skip_still", True)
+    stream(browser)
+    assert is_negative(browser)
+
+
+def test_the_codec_changes_while_the_session_goes_on(browser: Browser, page_server: Any) -> None:
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    for codec in ("h264", "jpeg"):
+        browser.run(f"document.querySelector('[data-codec={codec}]').click()")
+        browser.wait("document.getElementById('status-text').textContent === 'Live'")
+        stream(browser)
+        assert is_negative(browser)
+    assert page_server.get_json("/api/info")["sessions"]["active"] == 1
+    assert browser.complaints == []
+
+
+def test_the_module_can_be_used_by_a_strangers_page(browser: Browser, page_server: Any) -> None:
+    """As its first lines say: a session, a video, and what to do with each frame."""
+    browser.open(f"{page_server.url}/?prompt=original")
+    stream(browser, 5)
+    browser.run("""(async () => {
+        const { Session, capture } = await import("/lsd.js");
+        const session = new Session("/ws");
+        globalThis.shades = [];
+        session.addEventListener("frame", async ({ detail: frame }) => {
+            const blob = new Blob([frame.payload], { type: "image/jpeg" });
+            const picture = await createImageBitmap(blob);
+            shades.push(picture.width);
+            session.acknowledge(frame);
+        });
+        session.setParams({ prompt: "negative" });
+        session.open();
+        const video = Object.assign(document.createElement("video"), { muted: true, loop: true });
+        video.src = "/sample.mp4";
+        await video.play();
+        const stop = capture(session, video);
+        globalThis.leave = () => { stop(); session.close(); };
+    })()""")
+    browser.wait("shades.length >= 8 && shades.every((width) => width === 64)")
+    browser.run("leave()")
+    wait_until(lambda: page_server.get_json("/api/info")["sessions"]["active"] == 1)
+    stream(browser)
+    assert browser.complaints == []
+
+
+def test_a_playlist_runs_by_itself(browser: Browser, page_server: Any) -> None:
+    browser.open(f"{page_server.url}/?prompt=original")
+    stream(browser, 5)
+    browser.run("document.getElementById('queue-seconds').value = '1'")
+    for text in ("negative", "original"):
+        browser.run(f"document.getElementById('prompt').value = {text!r}")
+        browser.run("document.getElementById('queue-add').click()")
+    assert browser.run("document.querySelectorAll('#queue-items li').length") == 2
+    browser.run("document.getElementById('queue-play').click()")
+    for text in ("negative", "original", "negative"):  # and round again
+        browser.wait(f"document.getElementById('output-caption').textContent === {text!r}")
+    browser.run("document.querySelector('[data-go=\"0\"]').click()")
+    browser.run("document.getElementById('queue-play').click()")
+    apply_prompt(browser, "negative")
+    assert is_negative(browser)
+    browser.run("document.getElementById('queue-clear').click()")
+    assert browser.run("document.getElementById('playlist').hidden")
+
+
+def test_what_is_drawn_can_be_recorded(browser: Browser, page_server: Any, tmp_path: Path) -> None:
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.open(f"{page_server.url}/?prompt=negative")
+    stream(browser, 5)
+    browser.press("r")
+    browser.wait("!document.getElementById('recording').hidden")
+    stream(browser, 20)
+    browser.press("r")
+    browser.wait("Number(document.documentElement.dataset.recorded) > 500")
+    wait_until(lambda: [p for p in tmp_path.iterdir() if p.suffix in (".webm", ".mp4")])
+    (path,) = (p for p in tmp_path.iterdir() if p.suffix in (".webm", ".mp4"))
+    with av.open(str(path)) as recorded:
+        assert sum(1 for _ in recorded.decode(video=0)) > 1
+
+
+def test_the_clean_view_is_the_picture_alone(
+    browser: Browser, page_server: Any, tmp_path: Path
+) -> None:
+    browser.look(1280, 720, "light")
+    browser.open(f"{page_server.url}/?clean&prompt=negative")
+    stream(browser, 5)
+    assert browser.run("document.getElementById('prompt').offsetParent === null")
+    box = browser.run("[...Object.values(document.getElementById('output')"
+                      ".getBoundingClientRect().toJSON())]")  # fmt: skip
+    assert box[3] == pytest.approx(720, abs=1)
+    browser.screenshot(tmp_path / "clean.png")
+    browser.press("Escape")
+    browser.wait("document.getElementById('prompt').offsetParent !== null")
+    browser.press("f")
+    browser.wait("document.getElementById('prompt').offsetParent === null")
+    assert browser.run("document.documentElement.scrollWidth") <= 1280
+
+
+def test_one_who_waits_sees_the_position_and_is_let_in(
+    browser: Browser, start_server: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    server = start_server({"sample": str(clip), "max_sessions": 1})
+    with connect(server.socket_url, subprotocols=[Subprotocol("lsd.v1")]) as other:
+        other.send(json.dumps({"type": "hello", "version": 1, "codecs": ["jpeg"]}))
+        assert json.loads(other.recv())["type"] == "welcome"
+        browser.open(server.url)
+        browser.wait("document.getElementById('veil').innerText.includes('Number 1 in the queue')")
+        browser.screenshot(tmp_path / "queued.png")
+    stream(browser)
+    browser.open("about:blank")
+
+
+def test_a_page_without_a_token_asks_for_one(
+    browser: Browser, start_server: Callable[..., Any], clip: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"0123456789abcdef")
+    server = start_server({"sample": str(clip), "token_secret": str(secret)})
+    browser.open(server.url)
+    browser.wait("!document.getElementById('token-form').hidden")
+    assert "token" in browser.run("document.getElementById('veil').innerText").lower()
+    browser.screenshot(tmp_path / "token.png")
+    token = issue_token(secret.read_bytes(), valid_s=60, max_s=60)
+    set_value(browser, "token", token, "input")
+    browser.run("document.querySelector('#token-form button').click()")
+    stream(browser)
+    browser.open("about:blank")
+
+
 def test_the_divider_moves_by_keyboard(browser: Browser, page_server: Any) -> None:
     browser.open(f"{page_server.url}/?view=wipe")
     stream(browser, 5)
@@ -512,7 +674,7 @@ def test_an_empty_or_refused_prompt_is_explained(browser: Browser, page_server: 
 def test_warming_up_full_and_lost_are_shown(
     browser: Browser, start_server: Callable[..., Any], clip: Path, tmp_path: Path
 ) -> None:
-    options = {"sample": str(clip), "max_sessions": 1, "port": free_port()}
+    options = {"sample": str(clip), "max_sessions": 1, "queue": 0, "port": free_port()}
     server = start_server(options, ready=False, FAKE_WARM_UP_S="6")
     server.url = f"http://localhost:{options['port']}"
 

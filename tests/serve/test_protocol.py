@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsdjax.serve import frames, intake, protocol
+from lsdjax.serve.messages import parse_hello, parse_params
 from lsdjax.serve.protocol import (
     Close,
     Codec,
@@ -20,13 +21,13 @@ from lsdjax.serve.protocol import (
     Limits,
     ProtocolError,
     pack_frame,
-    parse_hello,
     parse_json,
-    parse_params,
     unpack_frame,
 )
 
 LIMITS = Limits()
+HELLO_FIELDS = ["version", "codecs", "size", "fps", "token", "resume"]
+PARAMS = ["prompt", "strength", "seed", "steps", "skip_still", "stabilise", "sharpen", "scale"]
 
 
 def headers() -> st.SearchStrategy[FrameHeader]:
@@ -103,7 +104,7 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["version", "codecs", "size", "fps"]), json_values))
+@given(st.dictionaries(st.sampled_from(HELLO_FIELDS), json_values))
 def test_no_hello_crashes_the_parser(fields: dict[str, object]) -> None:
     try:
         parse_hello({"type": "hello", **fields})
@@ -111,15 +112,17 @@ def test_no_hello_crashes_the_parser(fields: dict[str, object]) -> None:
         assert error.close in (Close.BAD_HELLO, Close.VERSION)
 
 
-@given(st.dictionaries(st.sampled_from(["prompt", "strength", "seed", "steps"]), json_values))
+@given(st.dictionaries(st.sampled_from(PARAMS), json_values))
 def test_params_are_usable_or_refused_in_words(fields: dict[str, object]) -> None:
     try:
-        request = parse_params(fields, limits=LIMITS, steps=2)
+        request = parse_params(fields, limits=LIMITS, variants=(1, 2))
     except ValueError as error:
         assert "\n" not in str(error)
     else:
         assert 0 <= request.values.get("strength", 0) <= 1
         assert 0 <= request.values.get("seed", 0) < 2**31
+        assert request.values.get("steps", 1) in (1, 2)
+        assert 1 <= request.values.get("scale", 1) <= 4
         json.dumps(request.values, allow_nan=False)
 
 
@@ -145,21 +148,21 @@ def test_hello_takes_the_codecs_that_are_known_in_their_order() -> None:
 
 
 def test_out_of_range_params_are_clamped() -> None:
-    request = parse_params({"strength": 3, "seed": -1}, limits=LIMITS, steps=2)
+    request = parse_params({"strength": 3, "seed": -1}, limits=LIMITS, variants=(1, 2))
     assert request.values == {"strength": 1.0, "seed": 0}
     assert request.clamped
-    assert parse_params({"steps": 9}, limits=LIMITS, steps=2).clamped
-    assert not parse_params({"steps": 2, "strength": 1}, limits=LIMITS, steps=2).clamped
+    assert parse_params({"steps": 9}, limits=LIMITS, variants=(1, 2)).clamped
+    assert not parse_params({"steps": 2, "strength": 1}, limits=LIMITS, variants=(1, 2)).clamped
 
 
 def test_a_jpeg_survives_and_a_raw_frame_is_exact() -> None:
     y, x = np.mgrid[0:48, 0:64]
     picture = np.stack([2 * x, 3 * y, x + y], axis=-1).astype(np.uint8)
     for codec, tolerance in ((Codec.RGB24, 0), (Codec.JPEG, 12)):
-        payload = memoryview(frames.encode(picture, codec))
+        payload = memoryview(frames.Encoder(codec).encode(picture)[0])
         header = FrameHeader(Kind.INPUT, codec, 0, width=64, height=48)
         intake.check_payload(header, payload, LIMITS)
-        decoded = frames.decode(header, payload).astype(int)
+        decoded = frames.Decoder(LIMITS.max_pixels).decode(header, payload).astype(int)
         assert np.abs(decoded - picture).max() <= tolerance
 
 
@@ -199,7 +202,12 @@ def test_any_size_is_fitted_to_the_slot(codec: Codec, height: int, width: int) -
     picture = np.full((height, width, 3), (7, 77, 177), np.uint8)
     header = FrameHeader(Kind.INPUT, codec, 0, width, height)
     out = np.empty((48, 64, 3), np.uint8)
-    intake.decode_into(header, memoryview(frames.encode(picture, codec)), out)
+    intake.decode_into(
+        frames.Decoder(LIMITS.max_pixels),
+        header,
+        memoryview(frames.Encoder(codec).encode(picture)[0]),
+        out,
+    )
     assert np.abs(out.astype(int) - (7, 77, 177)).max() <= 4
 
 

@@ -4,18 +4,29 @@ import asyncio
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 import simplejpeg
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.typing import Origin, Subprotocol
+from websockets.typing import Origin
+from wire import (
+    HEIGHT,
+    HELLO,
+    WIDTH,
+    ending,
+    input_frame,
+    invariant,
+    next_json,
+    next_output,
+    raw,
+    run,
+)
 
-from lsdjax.serve.client import LiveClient, ServerError, SyncClient
+from lsdjax.serve.client import LiveClient, ServerError
 from lsdjax.serve.protocol import (
     Codec,
     Flag,
@@ -25,81 +36,7 @@ from lsdjax.serve.protocol import (
     pack_json,
     unpack_frame,
 )
-
-HEIGHT, WIDTH = 48, 64
-TIMEOUT_S = 180
-HELLO = {"type": "hello", "version": 1, "codecs": ["rgb24"]}
-
-
-def run[T](work: Awaitable[T]) -> T:
-    """Runs a test's coroutine; nothing may hang."""
-
-    async def bounded() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
-            return await work
-
-    return asyncio.run(bounded())
-
-
-@asynccontextmanager
-async def raw(
-    server: Any, hello: dict[str, Any] | None = HELLO, **options: Any
-) -> AsyncIterator[ClientConnection]:
-    """A bare connection; with the default hello, one that is welcomed and started."""
-    options = {"subprotocols": [Subprotocol("lsd.v1")], "compression": None} | options
-    async with connect(server.socket_url, **options) as connection:
-        if hello is not None:
-            await connection.send(json.dumps(hello))
-            assert (await next_json(connection))["type"] == "welcome"
-            assert (await next_json(connection))["type"] == "started"
-        yield connection
-
-
-async def next_json(connection: ClientConnection, kind: str | None = None) -> dict[str, Any]:
-    """The next text message (of a kind)."""
-    while True:
-        message = await connection.recv()
-        if isinstance(message, str):
-            fields = json.loads(message)
-            if kind in (None, fields["type"]):
-                return fields
-
-
-async def next_output(connection: ClientConnection) -> tuple[FrameHeader, np.ndarray]:
-    while True:
-        message = await connection.recv()
-        if isinstance(message, bytes):
-            header, payload = unpack_frame(message)
-            picture = np.frombuffer(payload, np.uint8).reshape(header.height, header.width, 3)
-            return header, picture
-
-
-async def ending(connection: ClientConnection) -> tuple[dict[str, Any] | None, int]:
-    """The error that the server sends and the code that it closes with."""
-    error = None
-    try:
-        while True:
-            message = await connection.recv()
-            if isinstance(message, str) and json.loads(message)["type"] == "error":
-                error = json.loads(message)
-    except ConnectionClosed as closed:
-        assert closed.rcvd is not None
-        return error, closed.rcvd.code
-
-
-def input_frame(seq: int, picture: np.ndarray | None = None, **fields: Any) -> bytes:
-    picture = np.full((HEIGHT, WIDTH, 3), 50, np.uint8) if picture is None else picture
-    header = FrameHeader(
-        Kind.INPUT, Codec.RGB24, seq, width=picture.shape[1], height=picture.shape[0], **fields
-    )
-    return pack_frame(header, picture.tobytes())
-
-
-def invariant(stats: dict[str, Any]) -> bool:
-    return stats["received"] == (
-        stats["sent"] + sum(stats["dropped"].values()) + stats["in_flight"]
-    )
-
+from lsdjax.serve.sync import SyncClient
 
 # -- hello ---------------------------------------------------------------------------------------
 
@@ -115,7 +52,9 @@ def test_hello_is_answered_with_what_a_client_needs(server: Any) -> None:
     assert welcome["window"] == 2
     assert (welcome["model"]["width"], welcome["model"]["height"]) == (WIDTH, HEIGHT)
     assert welcome["limits"]["max_message_bytes"] == 1 << 20
-    assert set(welcome["params_schema"]) == {"prompt", "strength", "seed", "steps"}
+    assert {"prompt", "strength", "seed", "steps"} <= set(welcome["params_schema"])
+    assert set(welcome["params_schema"]) == set(welcome["params"])
+    assert welcome["model"]["variants"] == [1, 2] and not welcome["resumed"]
     assert len(welcome["resume_token"]) == 32 and welcome["session_id"]
     assert welcome["params"]["prompt"]
 
@@ -554,7 +493,7 @@ def test_an_allowed_origin_may_connect(start_server: Callable[..., Any]) -> None
 
 
 def test_a_full_server_says_so_and_a_seat_is_handed_on(start_server: Callable[..., Any]) -> None:
-    server = start_server({"max_sessions": 1})
+    server = start_server({"max_sessions": 1, "queue": 0})
 
     async def work() -> None:
         async with LiveClient(server.url):
@@ -583,35 +522,25 @@ def test_a_client_that_says_bye_is_let_go(server: Any) -> None:
     assert run(work()) == (None, 1000)
 
 
-def test_a_fault_on_one_frame_ends_that_session_alone(server: Any) -> None:
+def test_a_failed_step_shows_the_input_and_faults_in_a_row_end_that_session_alone(
+    server: Any,
+) -> None:
     async def work() -> None:
         async with LiveClient(server.url, prompt="original") as bystander:
             async with raw(server) as connection:
                 await connection.send(pack_json("params", id=1, prompt="fault"))
-                await connection.send(input_frame(0))
+                for seq in range(2):
+                    await connection.send(input_frame(seq))
+                    header, picture = await next_output(connection)
+                    assert header.flags & Flag.DEGRADED and (picture == 50).all()
+                    await connection.send(pack_json("ack", seq=seq))
+                await connection.send(input_frame(2))
                 error, code = await ending(connection)
                 assert code == 1011 and error is not None and error["code"] == "step_failed"
             await bystander.send(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
             await bystander.receive()
 
     run(work())
-
-
-def test_a_dead_device_process_is_reported_everywhere(start_server: Callable[..., Any]) -> None:
-    server = start_server()
-
-    async def work() -> None:
-        async with raw(server) as connection:
-            await connection.send(pack_json("params", id=1, prompt="crash"))
-            await connection.send(input_frame(0))
-            error, code = await ending(connection)
-            assert code == 1011 and error is not None and error["code"] == "device_lost"
-
-    run(work())
-    status, output, errors = server.wait_end()
-    assert status == 1
-    assert "SIGKILL" in output
-    assert "Traceback" not in output + errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -668,6 +597,8 @@ def test_a_busy_port_is_one_line(start_server: Callable[..., Any]) -> None:
         ({"port": 70_000}, "70000"),
         ({"max_sessions": 0}, "max-sessions"),
         ({"origins": ["example.org"]}, "example.org"),
+        ({"tls_cert": "/nowhere/cert.pem"}, "/nowhere/cert.pem"),
+        ({"token_secret": "/nowhere/secret"}, "/nowhere/secret"),
     ],
 )
 def test_a_users_mistake_is_one_line(

@@ -66,3 +66,14 @@ def test_the_relation_is_learnt_again_in_another_scene() -> None:
 def test_what_is_not_finite_is_left_to_the_seal() -> None:
     nothing = np.full((2, 8), np.nan, np.float32)
     assert first(Controller(), [nothing, *LEARN, *[nothing] * 20, *[looks()] * 9]) is None
+
+
+def test_the_score_says_how_near_to_drift_a_stream_is() -> None:
+    controller = Controller()
+    assert first(controller, LEARN) is None and controller.score == 0.0
+    scores, event = [], None
+    while event is None:
+        event = controller.judge(len(scores), looks(shown=0.3 + 0.002 * len(scores)))
+        scores.append(controller.score)
+    assert scores[0] == 0.0 and scores[-1] == pytest.approx(event.value / event.limit)
+    assert scores == sorted(scores) and scores[-1] > 1.0
