@@ -16,6 +16,7 @@ from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoin
 from lsdjax.compress.latency import LatencyTable, Part
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import Lights
+from lsdjax.evals.latency import StepTime
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
 from lsdjax.train import prune as pruning
@@ -49,8 +50,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     says = {"share": 0.68}
     table = functools.partial(LatencyTable, time_one=fake_part)
 
-    def compare(streamers: Any, *, frames: int) -> list[float]:
-        return [50.0 * (1.0 if s.checkpoint.config == CONFIG else says["share"]) for s in streamers]
+    def compare(streamers: Any, *, frames: int) -> list[StepTime]:
+        shares = [1.0 if s.checkpoint.config == CONFIG else says["share"] for s in streamers]
+        return [StepTime(60.0 * share, 50.0 * share) for share in shares]
 
     monkeypatch.setattr(pruning, "LatencyTable", table)
     monkeypatch.setattr(pruning, "compare_streams", compare)
