@@ -25,7 +25,7 @@ PER_BLOCK = {"student_chain": 6, "student_single_pass": 2, "wan_chain": 9}
 
 def reports(folder: Path, *cases: str) -> dict[str, dict]:
     """Compile in a process of its own, or skip where there is nothing to compile with."""
-    if importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+    if not all(map(importlib.util.find_spec, ("jax_plugins", "jax_cuda13_plugin"))):
         pytest.skip("compile gates for Hopper need `uv sync --group hopper`")
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(SCRIPT), str(folder), *cases]
