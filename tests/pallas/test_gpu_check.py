@@ -13,9 +13,9 @@ from lsdjax.pallas.specs import SHAPES
 
 
 def test_a_task_that_hangs_or_dies_is_told_and_does_not_stop_the_rest():
-    hangs = gpu_check._run([sys.executable, "-c", "import time; time.sleep(60)"], 0.5)
+    hangs = gpu_check._run([sys.executable, "-c", "import time; time.sleep(60)"], 0.5, {})
     assert hangs == {"passed": False, "failed": "not done after 0 s"}
-    dies = gpu_check._run([sys.executable, "-c", "raise SystemExit('no device')"], 60)
+    dies = gpu_check._run([sys.executable, "-c", "raise SystemExit('no device')"], 60, {})
     assert dies == {"passed": False, "failed": "no device"}
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lsdjax.pallas.gpu_check import INTERPRETER
+
 SCRIPT = Path(__file__).with_name("interpreted.py")
 ROOT = SCRIPT.parent.parent.parent
 TOLERANCE = {"model": 2**-6, "chain": 2**-6, "chain_wan": 2**-6, "single_pass": 2**-6}
@@ -21,7 +23,7 @@ TOLERANCE = {"model": 2**-6, "chain": 2**-6, "chain_wan": 2**-6, "single_pass": 
 def run(kernel: str, examples: int, *defects: str) -> list[dict]:
     """What `interpreted.py` says of each run."""
     command = [sys.executable, str(SCRIPT), kernel, str(examples), *defects]
-    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | INTERPRETER | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, timeout=1800
     )

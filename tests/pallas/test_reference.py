@@ -59,7 +59,7 @@ def test_interleaved_pairs_turn_as_complex_numbers():
 def test_block_is_the_models_block():
     graph, shapes = nnx.split(nnx.eval_shape(lambda: Block(CONFIG, rngs=nnx.Rngs(0))), nnx.Param)
     state = jax.tree.map(
-        lambda leaf: 0.2 * random(*leaf.shape, seed=leaf.size) + (len(leaf.shape) == 1), shapes
+        lambda leaf: 0.2 * random(*leaf.shape, seed=leaf.size) + float(len(leaf.shape) == 1), shapes
     )
     n, slots, words = CONFIG.tokens, 3, 6
     x, modulation = random(1, 1, n, 64), 0.3 * random(1, 1, 6 * 64, seed=1)
