@@ -125,9 +125,11 @@ class BenchClient:
 
     def _look_for_effect(self) -> None:
         """The first picture of the revision may well come before the answer that names it."""
-        if self._awaited is None or self._awaited[1] is None:
+        if self._awaited is None:
             return
         asked_s, wanted = self._awaited
+        if wanted is None:
+            return
         for revision, at_s in self._made:
             if revision >= wanted:
                 self.tally.effects_ms.append(1e3 * (at_s - asked_s))

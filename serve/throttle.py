@@ -19,11 +19,6 @@ class Throttle:
             if found and nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self._device)) == 0:
                 self._nvml = nvml
 
-    @property
-    def is_known(self) -> bool:
-        """Whether there is a device that can be asked."""
-        return self._nvml is not None
-
     def read(self) -> bool:
         """Whether it throttles at this moment."""
         if self._nvml is None:

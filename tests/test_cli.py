@@ -361,7 +361,7 @@ def test_help_needs_neither_jax_nor_pyav():
         "assert not {'jax', 'av', 'flax', 'websockets'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for name in ("serve", "stream", "eval", "bench", "train", "info"):
+    for name in ("serve", "connect", "token", "stream", "eval", "bench", "train", "info"):
         assert name in done.stdout
 
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import input_frame, next_json, raw, run
 
+from lsdjax.serve import throttle
 from lsdjax.serve.overload import PATIENCE, RUNGS, Ladder
 from lsdjax.serve.protocol import Flag, pack_json, unpack_frame
 
@@ -88,6 +90,37 @@ def test_the_ladder_moves_by_one_rung_and_never_faster_than_its_patience(
         if rung is not None:
             assert since >= PATIENCE
             since = 0
+
+
+class FakeNvml:
+    """A driver whose device gives the reasons that the test says."""
+
+    reasons = 0
+
+    def nvmlInit_v2(self) -> int:
+        return 0
+
+    def nvmlDeviceGetHandleByIndex_v2(self, index: int, device: Any) -> int:
+        return index
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, device: Any, reasons: Any) -> int:
+        reasons._obj.value = self.reasons
+        return 0
+
+
+def test_heat_is_throttling_and_an_idle_clock_or_a_missing_driver_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(throttle.ctypes, "CDLL", missing)
+    assert not throttle.Throttle().read()
+    monkeypatch.setattr(throttle.ctypes, "CDLL", lambda name: FakeNvml())
+    device = throttle.Throttle()
+    for reasons, expected in ((0, False), (0x1, False), (0x4, False), (0x20, True), (0x48, True)):
+        monkeypatch.setattr(FakeNvml, "reasons", reasons)
+        assert device.read() == expected
 
 
 def test_a_server_whose_steps_get_slow_says_what_it_gives_up_and_takes_it_back(

@@ -157,7 +157,7 @@ def test_of_two_resumers_one_gets_the_session(server: Any) -> None:
             except ConnectionClosed as closed:
                 return str(closed)
 
-    async def work() -> list[str]:
+    async def work() -> tuple[str, ...]:
         async with raw(server, None) as first:
             token = (await say_hello(first))["resume_token"]
             cut(first)
