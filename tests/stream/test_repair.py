@@ -150,8 +150,9 @@ def test_a_broken_state_is_mended(
 def test_without_repair_it_stays_broken(
     plain: Streamer, clip: list[np.ndarray], fault: Callable[[Stream], None]
 ) -> None:
+    """A picture that is none is replaced by the input."""
     stream = plain.start(PHRASES["watercolour"][0])
-    assert np.ptp(run(stream, clip, fault)[-1]) == 0
+    assert np.abs(run(stream, clip, fault)[-1].astype(int) - clip[-1]).max() <= 1
     assert not stream.events
 
 
