@@ -69,7 +69,9 @@ def test_only_a_shortcut_model_heeds_the_step_size(student: Checkpoint, random_l
     assert np.abs(predict(told, 0.5) - predict(told, 0.0)).max() > 0.01
 
 
-@pytest.mark.parametrize("objective", ["trajectory", "matching"])
+@pytest.mark.parametrize(
+    "objective", [pytest.param("trajectory", marks=pytest.mark.slow), "matching"]
+)
 def test_a_student_learns_from_a_larger_teacher(
     tmp_path: Path, noise_pool: Pool, student: Checkpoint, objective: str, random_like
 ) -> None:

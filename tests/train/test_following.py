@@ -97,6 +97,7 @@ def test_a_teacher_without_a_student_is_refused(capsys) -> None:
     assert "--init CHECKPOINT is expected" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher_of_other_sizes(
     child: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
