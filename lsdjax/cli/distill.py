@@ -24,9 +24,9 @@ class DistillCommand:
         str | None, arg(metavar="CHECKPOINT", help="who walks the small steps; without it, itself")
     ] = None
     steps: Annotated[int, arg(metavar="N", help="denoising steps a frame that it will take")] = 1
-    objective: Annotated[str, arg(metavar="NAME", help="trajectory, shortcut or meanflow")] = (
-        "trajectory"
-    )
+    objective: Annotated[
+        str, arg(metavar="NAME", help="trajectory, shortcut, meanflow or matching")
+    ] = "trajectory"
     run_folder: Annotated[
         Path, arg(name="run", metavar="FOLDER", help="the run and its checkpoints")
     ] = Path("runs/distill")

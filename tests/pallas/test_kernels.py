@@ -54,7 +54,7 @@ def hold(kernel: str, examples: int, *defects: str) -> None:
             "attention",
             ("commit:out", "early_reuse"),
             marks=pytest.mark.xfail(
-                strict=True, reason="the detector sees a race for some streams; not yet understood"
+                strict=True, reason="a race at the values' stages where several slots are seen"
             ),
         ),
         ("heads", ("commit:leaving",)),
