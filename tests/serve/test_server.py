@@ -400,10 +400,10 @@ def test_a_broken_jpeg_costs_one_frame_only(server: Any) -> None:
         good = simplejpeg.encode_jpeg(noise)
         fields = {"codec": Codec.JPEG, "width": WIDTH, "height": HEIGHT}
         async with raw(server) as connection:
-            await connection.send(_frame(b"no jpeg", seq=0, **fields))
-            await connection.send(_frame(good[: len(good) // 2], seq=1, **fields))
-            error = await next_json(connection, "error")
-            assert error["code"] == "decode" and error["retryable"]
+            for seq, broken in enumerate((b"no jpeg", good[: len(good) // 2])):
+                await connection.send(_frame(broken, seq=seq, **fields))
+                error = await next_json(connection, "error")  # else the next could supersede it
+                assert (error["code"], error["ref"]) == ("decode", seq) and error["retryable"]
             await connection.send(_frame(good, seq=2, **fields))
             header, _ = await next_output(connection)
             assert header.seq == 2
