@@ -185,7 +185,9 @@ def product(a: Any, b: Any, shape: tuple[int, int]) -> jax.Array:
 def accumulate(acc: jax.Array, a: jax.Array, b: Any, how: Launch) -> jax.Array:
     """Acc + a @ b, with a in registers and b in SMEM."""
     if how.interpret:
-        return acc + jnp.dot(a, b[...], preferred_element_type=jnp.float32)
+        total = acc + jnp.dot(a, b[...], preferred_element_type=jnp.float32)
+        plgpu.commit_smem()  # an ordinary load, where wgmma reads as the copy engine writes
+        return total
     step: Any = pl.run_state(lambda ref: plgpu.wgmma(ref, a, b))
     return step(plgpu.WGMMAAccumulatorRef.init(acc))
 

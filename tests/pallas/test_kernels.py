@@ -50,13 +50,7 @@ def hold(kernel: str, examples: int, *defects: str) -> None:
 @pytest.mark.parametrize(
     ("kernel", "defects"),
     [
-        pytest.param(
-            "attention",
-            ("commit:out", "early_reuse"),
-            marks=pytest.mark.xfail(
-                strict=True, reason="a race at the values' stages where several slots are seen"
-            ),
-        ),
+        ("attention", ("commit:out", "early_reuse")),
         ("heads", ("commit:leaving",)),
         ("residual", ("commit:leaving",)),
         ("gelu", ("commit:leaving", "early_reuse")),
