@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import UseAppendAction, arg, subcommand
+from tyro.conf import Positional, UseAppendAction, arg, subcommand
 
 from lsdjax.cli.options import (
     CheckpointArgument,
@@ -260,6 +260,55 @@ class BenchServeCommand(Measurement):
 
 
 @dataclass(frozen=True)
+class BenchTradeoffCommand(Measurement):
+    """Quality against time a frame, of checkpoints at several numbers of steps; resumes."""
+
+    checkpoints: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="NAME=CHECKPOINT", help="the name twice: the same model, trained again"),
+    ]
+    clips: ClipsOption
+    steps: Annotated[
+        UseAppendAction[tuple[int, ...]],
+        arg(metavar="N", help="only so many denoising steps; without it, 1, 2, 4 and 16"),
+    ] = ()
+    seeds: Annotated[int, arg(metavar="N", help="seeds of noise and chance")] = 3
+    style: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help="only this style")
+    ] = ()
+    only: OnlyOption = ()
+    max_frames: Annotated[int | None, arg(metavar="N", help="at most so many of a clip")] = None
+    run_folder: Annotated[
+        Path, arg(name="run", metavar="FOLDER", help="what has been measured so far")
+    ] = Path("runs/tradeoff")
+    out: Annotated[
+        Path, arg(metavar="FOLDER", help="where the table, the plot and the figures go")
+    ] = Path("docs")
+    plugin: PluginOption = ()
+    json: JsonOption = False
+
+    def measure(self) -> Mapping[str, Any]:
+        from lsdjax.evals.tradeoff import STEPS, Entry, measure_tradeoff
+
+        return measure_tradeoff(
+            [Entry.parse(text) for text in self.checkpoints],
+            clips=self.clips,
+            run=self.run_folder,
+            out=self.out,
+            steps=self.steps or STEPS,
+            seeds=self.seeds,
+            styles=self.style,
+            only=self.only,
+            max_frames=self.max_frames,
+        )
+
+    def as_text(self, result: Mapping[str, Any]) -> str:
+        from lsdjax.evals.tradeoff import as_markdown
+
+        return as_markdown(result).rstrip()
+
+
+@dataclass(frozen=True)
 class BenchCommand:
     """Measure speed and behaviour."""
 
@@ -270,6 +319,7 @@ class BenchCommand:
         | Annotated[BenchSwitchCommand, subcommand("switch")]
         | Annotated[BenchEnduranceCommand, subcommand("endurance")]
         | Annotated[BenchDriftCommand, subcommand("drift")]
+        | Annotated[BenchTradeoffCommand, subcommand("tradeoff")]
     )
 
     def run(self) -> int:

@@ -66,16 +66,17 @@ def evaluate(
     only: Sequence[str] = (),
     max_frames: int | None = None,
     out: str | Path | None = None,
+    seed: int = 0,
     progress: bool = True,
     text_encoder: str | None = None,
 ) -> dict[str, Any]:
     """Stream every clip of the folder `clips` through every style and compare with the teacher.
 
-    only: stems of the clips to take, all where empty. max_frames: per clip. out: a folder for the
-    sheet and the JSON. Returns {"styles": {name: {"kind", "psnr_db", "ssim", ...}}, ...}; figures
-    are means over frames, then over clips. The raw input's PSNR stands beside each as
-    `input_psnr_db`. Generative styles also have `frechet`, `frechet_input` (named features) and
-    `sharpness_ratio`; snow has `snow_share_ratio`.
+    only: stems of the clips to take, all where empty. max_frames: per clip. seed: of the stream's
+    noise and of the teachers' chance. out: a folder for the sheet. Returns {"styles": {name:
+    {"kind", "psnr_db", "ssim", ...}}, ...}; figures are means over frames, then over clips. The raw
+    input's PSNR stands beside each as `input_psnr_db`. Generative styles also have `frechet`,
+    `frechet_input` (named features) and `sharpness_ratio`; snow has `snow_share_ratio`.
 
     Raises:
         UserError: no clips, an unknown style, a bad checkpoint or not its text encoder.
@@ -95,7 +96,7 @@ def evaluate(
         measured = []
         pictures[name] = []
         for path in paths:
-            clip, picture = _measure(streamer, name, path, max_frames)
+            clip, picture = _measure(streamer, name, path, max_frames, seed)
             measured.append(clip)
             pictures[name].append(picture)
             bar.set_postfix_str(f"{name} {clip['psnr_db']:.1f} dB")
@@ -117,10 +118,10 @@ def evaluate(
 
 
 def _measure(
-    streamer: Streamer, name: str, path: Path, limit: int | None
+    streamer: Streamer, name: str, path: Path, limit: int | None, seed: int
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    teacher = TeacherStream(name, streamer.size)
-    stream = streamer.start(PHRASES[name][0])
+    teacher = TeacherStream(name, streamer.size, seed)
+    stream = streamer.start(PHRASES[name][0], seed=seed)
     rows: list[dict[str, float]] = []
     seen, wanted, picture = [], [], []
     for frame in read_clip(path, streamer.size, limit):
