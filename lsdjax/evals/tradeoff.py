@@ -191,7 +191,7 @@ def _cell(figure: Mapping[str, Any] | None, digits: int) -> str:
 
 
 def plot_tradeoff(report: Mapping[str, Any], path: Path) -> None:
-    """Draw each quality over milliseconds a frame, a line a checkpoint, a mark a number of steps."""
+    """Draw each quality over milliseconds a frame: a line a model, a mark a number of steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
