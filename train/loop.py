@@ -204,7 +204,9 @@ def _explain_full_disk(run: Path) -> Iterator[None]:
 def _pin_config(
     config: TrainConfig, teacher: Checkpoint | None, path: Path, *, write: bool
 ) -> None:
-    followed = {} if teacher is None else {"teacher": teacher.config.to_json()}
+    followed = {}
+    if teacher is not None:
+        followed = {"teacher": teacher.config.to_json() | {"digest": teacher.digest()}}
     resolved = {**config.to_json(), "teachers": list(TEACHERS), **followed}
     resolved = json.loads(json.dumps(resolved))
     if path.exists():

@@ -1,6 +1,7 @@
 """The file that is shipped and shared: bfloat16 safetensors beside the config as JSON."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -37,6 +38,14 @@ class Checkpoint:
     params: dict[str, Any]
     meta: dict[str, Any]
     path: Path | None = None
+
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of SHA-256 over sizes and weights, as they are exported."""
+        found = hashlib.sha256(json.dumps(self.config.to_json(), sort_keys=True).encode())
+        for name, value in sorted(_flatten(self.params).items()):
+            found.update(name.encode())
+            found.update(np.asarray(value, jnp.bfloat16).tobytes())
+        return found.hexdigest()[:16]
 
 
 def save_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:

@@ -1,6 +1,5 @@
 """What does a frame cost, and what is it worth? Checkpoints at several numbers of steps."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from lsdjax.checkpoint.export import WEIGHTS, load_checkpoint
+from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
 from lsdjax.evals.latency import compare_streams
@@ -25,10 +24,11 @@ _NAME = re.compile(r"[\w+. -]+")
 
 
 class Entry(NamedTuple):
-    """A checkpoint under the name that the table calls it by."""
+    """A checkpoint under the name that the table calls it by; which one it is, its digest says."""
 
     name: str
     folder: Path
+    digest: str
 
     @classmethod
     def parse(cls, text: str) -> "Entry":
@@ -40,11 +40,7 @@ class Entry(NamedTuple):
         name, equals, folder = text.partition("=")
         if not (equals and folder and _NAME.fullmatch(name)):
             raise UserError(f"{text!r} is not of the form NAME=CHECKPOINT")
-        load_checkpoint(folder)
-        return cls(name, Path(folder))
-
-    def digest(self) -> str:
-        return hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+        return cls(name, Path(folder), load_checkpoint(folder).digest())
 
 
 def measure_tradeoff(
@@ -87,7 +83,7 @@ def measure_tradeoff(
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for entry, count, seed in tqdm(todo, unit="run", disable=None):
         path = run / f"{entry.name.replace(' ', '-')}-{count}-{seed}.json"
-        about = scope | {"digest": entry.digest(), "clips": str(clips.resolve())}
+        about = scope | {"digest": entry.digest, "clips": str(clips.resolve())}
         measured = json.loads(path.read_text()) if path.exists() else None
         if measured is None or measured["about"] != about:
             report = evaluate(

@@ -125,3 +125,6 @@ def test_a_run_with_a_teacher_of_other_sizes(
     assert len(losses) == 2 and np.isfinite(losses).all()
     with pytest.raises(UserError, match=r"another recipe \(teacher differs\)"):
         loop.train(config, data, tmp_path, mesh=mesh)
+    other = dataclasses.replace(teacher, params=jax.tree.map(lambda leaf: 2 * leaf, teacher.params))
+    with pytest.raises(UserError, match=r"another recipe \(teacher differs\)"):
+        loop.train(config, data, tmp_path, mesh=mesh, teacher=other)
