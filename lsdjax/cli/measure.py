@@ -57,6 +57,10 @@ class EvalCommand(Measurement):
     ] = ()
     only: OnlyOption = ()
     max_frames: Annotated[int | None, arg(metavar="N", help="at most so many of a clip")] = None
+    drop: Annotated[
+        float,
+        arg(metavar="SHARE", help="withhold so many of the input frames, and judge those alone"),
+    ] = 0.0
     out: Annotated[
         Path | None, arg(metavar="FOLDER", help="where the sheet and the figures go")
     ] = None
@@ -76,6 +80,7 @@ class EvalCommand(Measurement):
             styles=self.style or None,
             only=self.only,
             max_frames=self.max_frames,
+            drop=self.drop,
             out=self.out,
             text_encoder=self.text_encoder,
         )

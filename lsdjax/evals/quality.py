@@ -65,6 +65,7 @@ def evaluate(
     styles: Sequence[str] | None = None,
     only: Sequence[str] = (),
     max_frames: int | None = None,
+    drop: float = 0.0,
     out: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -78,9 +79,15 @@ def evaluate(
     input's PSNR stands beside each as `input_psnr_db`. Generative styles also have `frechet`,
     `frechet_input` (named features) and `sharpness_ratio`; snow has `snow_share_ratio`.
 
+    drop: each input frame but the first is withheld with this probability, and figures are those of
+    the withheld ones alone; `held_psnr_db` is what repeating the teacher's last picture would get.
+
     Raises:
-        UserError: no clips, an unknown style, a bad checkpoint or not its text encoder.
+        UserError: no clips, an unknown style, `drop` not in [0, 1), a bad checkpoint or not its
+            text encoder.
     """
+    if not 0 <= drop < 1:
+        raise UserError(f"drop={drop}; a share in [0, 1) is expected")
     streamer = Streamer(load_checkpoint(checkpoint), steps=steps, text_encoder=text_encoder)
     paths = [path for path in list_videos(Path(clips)) if not only or path.stem in only]
     if not paths:
@@ -96,7 +103,7 @@ def evaluate(
         measured = []
         pictures[name] = []
         for path in paths:
-            clip, picture = _measure(streamer, name, path, max_frames, seed)
+            clip, picture = _measure(streamer, name, path, max_frames, drop, seed)
             measured.append(clip)
             pictures[name].append(picture)
             bar.set_postfix_str(f"{name} {clip['psnr_db']:.1f} dB")
@@ -118,21 +125,30 @@ def evaluate(
 
 
 def _measure(
-    streamer: Streamer, name: str, path: Path, limit: int | None, seed: int
+    streamer: Streamer, name: str, path: Path, limit: int | None, drop: float, seed: int
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     teacher = TeacherStream(name, streamer.size, seed)
     stream = streamer.start(PHRASES[name][0], seed=seed)
     rows: list[dict[str, float]] = []
     seen, wanted, picture = [], [], []
+    rng, held = np.random.default_rng(seed), None
     for frame in read_clip(path, streamer.size, limit):
         given, target = teacher.render(frame)
         given_frame = to_uint8(given)
-        shown = np.asarray(stream.submit(given_frame)).astype(np.float32) / 255.0
+        withheld = held is not None and rng.random() < drop
+        answer = stream.submit(None if withheld else given_frame)
+        shown = np.asarray(answer).astype(np.float32) / 255.0
+        if not withheld:
+            held = target
+        if drop and not withheld:
+            continue
         row = {
             "psnr_db": metrics.psnr(shown, target),
             "ssim": metrics.ssim(shown, target),
             "input_psnr_db": metrics.psnr(given, target),
         }
+        if withheld and held is not None:
+            row["held_psnr_db"] = metrics.psnr(held, target)
         if TEACHERS[name].kind == "generative":
             seen.append((metrics.features(shown), metrics.features(given)))
             wanted.append(metrics.features(target))
@@ -144,6 +160,8 @@ def _measure(
         rows.append(row)
         if len(rows) <= 12:
             picture = [given_frame, to_uint8(target), to_uint8(shown)]
+    if not rows:
+        raise UserError(f"no frame of {path.name!r} was withheld at drop={drop}; more are needed")
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     return means | {"features": (seen, wanted)}, picture
 
@@ -160,6 +178,8 @@ def _summary(name: str, clips: list[dict[str, Any]]) -> dict[str, Any]:
         "ssim": mean("ssim", 4),
         "input_psnr_db": mean("input_psnr_db", 2),
     }
+    if "held_psnr_db" in clips[0]:
+        summary["held_psnr_db"] = mean("held_psnr_db", 2)
     if kind == "generative":
         shown = np.array([f[0] for clip in clips for f in clip["features"][0]])
         given = np.array([f[1] for clip in clips for f in clip["features"][0]])

@@ -166,9 +166,9 @@ class PerfectStreamer:
     def warm_up(self) -> None:
         pass
 
-    def start(self, prompt: str) -> SimpleNamespace:
+    def start(self, prompt: str, *, seed: int) -> SimpleNamespace:
         (style,) = [name for name in PHRASES if PHRASES[name][0] == prompt]
-        teacher = quality.TeacherStream(style, self.size)
+        teacher = quality.TeacherStream(style, self.size, seed)
         return SimpleNamespace(submit=lambda frame: quality.to_uint8(teacher.render(frame)[1]))
 
 
