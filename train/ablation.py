@@ -22,6 +22,8 @@ from lsdjax.evals.sheets import write_json, write_text
 from lsdjax.evals.trends import interval
 from lsdjax.train.loop import configure_logging, train
 
+CONTROL = "diffusion forcing"
+"""The arm without any augmentation, which the others are compared with seed by seed."""
 WATCHED = (250, 1000)
 """Frames of the figures with an input at a quarter of the frames."""
 
@@ -114,11 +116,10 @@ def _folder(arm: str) -> str:
 
 def write_report(jobs: Sequence[Job], out: Path) -> dict[str, Any]:
     """The figures of what has been measured so far, as JSON, as a table and as curves."""
-    measured = {
-        arm: [found for job in jobs if job.arm == arm and (found := job.result()) is not None]
-        for arm in dict.fromkeys(job.arm for job in jobs)
-    }
-    measured = {arm: found for arm, found in measured.items() if found}
+    measured: dict[str, dict[int, dict[str, Any]]] = {}
+    for job in jobs:
+        if (found := job.result()) is not None:
+            measured.setdefault(job.arm, {})[job.seed] = found
     if not measured:
         raise UserError("nothing has been measured yet")
     frames, rollouts = jobs[0].frames, jobs[0].rollouts
@@ -126,23 +127,38 @@ def write_report(jobs: Sequence[Job], out: Path) -> dict[str, Any]:
         "steps": ARMS[jobs[0].arm].total_steps,
         "frames": frames,
         "rollouts": rollouts,
-        "arms": {arm: summarise(found) for arm, found in measured.items()},
+        "arms": {
+            arm: summarise(found, {} if arm == CONTROL else measured.get(CONTROL, {}))
+            for arm, found in measured.items()
+        },
     }
     write_json(out / "ablation.json", report)
     write_text(out / "ablation.md", as_markdown(report))
-    curves = {arm: _together(found) for arm, found in measured.items()}
+    curves = {arm: _together(list(found.values())) for arm, found in measured.items()}
     plot_drift(curves, out / "ablation.png")
     return report
 
 
-def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of one arm, each with its 95 % t interval over the seeds."""
+def summarise(
+    by_seed: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The figures of one arm, each with its 95 % t interval over the seeds.
+
+    `quarter_gain_db` is against `control` under the same seed, where it has been measured.
+    """
+    found = list(by_seed.values())
     quarter = [each["settings"]["quarter"] for each in found]
     none = [each["settings"]["none"] for each in found]
     figures = {
         "intact_psnr_db": [_within(e, "intact", "psnr_db", (0, e["frames"])) for e in found],
         "intact_minus_reseeded_db": [e["intact_minus_reseeded_db"]["mean"] for e in found],
         "quarter_psnr_db": [_within(e, "quarter", "psnr_db", WATCHED) for e in found],
+        "quarter_gain_db": [
+            _within(each, "quarter", "psnr_db", WATCHED)
+            - _within(control[seed], "quarter", "psnr_db", WATCHED)
+            for seed, each in by_seed.items()
+            if seed in control
+        ],
         "quarter_colour_bias_growth": [
             each["colour_bias_growth"]["mean"] for each in quarter if each["colour_bias_growth"]
         ],
@@ -190,6 +206,7 @@ _COLUMNS = {
     "intact_psnr_db": ("intact: PSNR dB", 2),
     "intact_minus_reseeded_db": ("intact − re-seeded, dB", 2),
     "quarter_psnr_db": ("quarter: PSNR dB", 2),
+    "quarter_gain_db": ("gain on diffusion forcing", 2),
     "quarter_colour_bias_growth": ("quarter: colour bias growth /255", 2),
     "free_kept_at_100": ("free: kept at 100", 2),
     "free_kept_at_1000": ("at 1,000", 2),

@@ -62,12 +62,17 @@ def measurement(seed: int, quarter: float, kept: float) -> dict:
 
 
 def test_figures_are_means_over_seeds_with_their_interval() -> None:
-    found = summarise([measurement(seed, 20.0 + seed, 0.5) for seed in range(3)])
+    arm = {seed: measurement(seed, 20.0 + seed, 0.5) for seed in range(3)}
+    control = {seed: measurement(seed, 18.0 + 2 * seed, 0.5) for seed in (1, 0)}
+    found = summarise(arm, control)
     # Segments 1 to 3 lie within frames 250 to 1,000: 21, 22, 23 dB under the first seed.
     assert found["quarter_psnr_db"]["mean"] == pytest.approx(23.0)
     assert found["quarter_psnr_db"]["low"] == pytest.approx(23.0 - 4.303 / 3**0.5, abs=1e-3)
     assert found["free_kept_at_1000"] == {"mean": 0.5, "low": 0.5, "high": 0.5, "n": 3}
     assert found["free_frechet_late"]["mean"] == pytest.approx(0.3)
+    gain = found["quarter_gain_db"]  # seed by seed: 2 dB and 1 dB, and the third has no control
+    assert (gain["mean"], gain["n"]) == (pytest.approx(1.5), 2)
+    assert "quarter_gain_db" not in summarise(arm, {})
 
 
 def jobs_of(run: Path) -> list[Job]:
