@@ -320,6 +320,7 @@ def sharing(url: str, folder: Path) -> Iterator[tuple[Browser, str]]:
     On a busy machine the browser's own dialog can miss the title that it is told to choose, and
     waits for a hand then, also across a reload: only another browser is rid of it.
     """
+    state = None
     for attempt in range(SHARING_ATTEMPTS):
         with closing(Browser(folder / f"profile-{attempt}", SHARED_TAB)) as browser:
             browser.open(url)
