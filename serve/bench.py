@@ -35,8 +35,8 @@ class BenchServeOptions:
     changes its prompt every `switch` seconds. With `instant`, the model costs nothing and makes
     pictures of `size`; with `link`, clients are behind a link of so many Mb/s; with `minutes`, each
     run takes that long and the server's memory and files are looked at every second. With `kill`,
-    the device process is killed midway; with `disconnects`, so many other clients vanish abruptly
-    during the run, while ten more read nothing.
+    the device process is killed midway, with `spare` while another waits; with `disconnects`, so
+    many other clients vanish abruptly during the run, while ten more read nothing.
     """
 
     url: str | None = None
@@ -53,6 +53,7 @@ class BenchServeOptions:
     link: float | None = None
     switch: float | None = 2.0
     kill: bool = False
+    spare: bool = False
     disconnects: int = 0
     clip: str | None = None
     prompt: str = "pencil sketch"
@@ -69,7 +70,7 @@ class BenchServeOptions:
                 raise UserError(f"{name} must be above 0, got {value}")
         if self.codec not in _CODECS:
             raise UserError(f"codec must be one of {', '.join(_CODECS)}, got {self.codec}")
-        for name in ("instant", "kill"):
+        for name in ("instant", "kill", "spare"):
             if self.url is not None and getattr(self, name):
                 raise UserError(f"--{name} is for a server that is started here, not for --url")
         if self.disconnects < 0:
@@ -116,6 +117,7 @@ def _server(options: BenchServeOptions) -> Iterator[tuple[str, int | None]]:
         "checkpoint": options.size if options.instant else options.checkpoint,
         "plugins": options.plugin,
         "steps": options.steps,
+        "spare": options.spare,
         "max_sessions": max(options.sessions) + (_SPARE_SEATS if options.disconnects else 0),
         "resume_seconds": 1.0 if options.disconnects else 30.0,
         "max_message_bytes": _RAW_MESSAGE_BYTES,
@@ -196,8 +198,8 @@ async def _kill_worker(process: int | None, after_s: float, wanted: bool) -> flo
         return math.inf
     await asyncio.sleep(SETTLE_S + after_s)
     try:
-        (worker,) = children(process)
-    except (OSError, ValueError):
+        worker = children(process)[0]  # the oldest; a spare one was started later
+    except (OSError, IndexError):
         raise UserError("--kill needs Linux: the device process cannot be found") from None
     killed_s = time.monotonic()
     os.kill(worker, signal.SIGKILL)

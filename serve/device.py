@@ -33,30 +33,21 @@ class DeviceSpec:
     deadline_s: float
 
 
-class Device:
-    """A running device process.
+class _Process:
+    """One device process and its doorbell; `on_event` hears all that it says, and its "exit"."""
 
-    `on_event` is called with every message from it, and finally with `{"event": "exit", "status"}`
-    when it has gone without being told to.
-    """
-
-    def __init__(self, spec: DeviceSpec, on_event: Callable[[dict[str, Any]], None]) -> None:
-        self._spec = spec
+    def __init__(self, on_event: Callable[[dict[str, Any]], None]) -> None:
         self._on_event = on_event
-        self._stopping = False
-        self._memory = create_memory()
-        self._is_up = False
-        self.slots: Slots | None = None
+        self.is_up = False
 
-    async def start(self) -> None:
-        """Starts the process, or another one after its end; its first event may come at once."""
+    async def start(self, spec: DeviceSpec, memory: int, *, waits: bool) -> None:
         ours, theirs = socket.socketpair()
-        descriptors = (theirs.fileno(), self._memory)
-        spec = {**self._spec.__dict__, "bell": descriptors[0], "memory": descriptors[1]}
+        descriptors = (theirs.fileno(), memory)
+        ends = {"bell": descriptors[0], "memory": descriptors[1], "waits": waits}
         try:
             # Its own session: a Ctrl-C at the terminal reaches the front alone.
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _BOOT, json.dumps(spec),
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _BOOT, json.dumps(spec.__dict__ | ends),
                 stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True,
             )  # fmt: skip
         finally:
@@ -64,29 +55,11 @@ class Device:
         self._reader, self._writer = await asyncio.open_unix_connection(
             sock=ours, limit=_LINE_LIMIT_BYTES
         )
-        self._is_up = True
+        self.is_up = True
         self._listener = asyncio.create_task(self._listen())
 
-    @property
-    def pid(self) -> int:
-        """The process id of the device process."""
-        return self._process.pid
-
-    def kill(self) -> None:
-        """Ends a process that does not answer; its "exit" follows."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-
-    def open_slots(self, height: int, width: int) -> Slots:
-        """Maps the shared slots, once the size of the model's frames is known."""
-        if self.slots is not None:  # another process in the same memory
-            return self.slots
-        self.slots = Slots(self._memory, self._spec.seats, height, width)
-        return self.slots
-
     def send(self, **message: Any) -> None:
-        """Rings the bell; without a process, nobody hears it."""
-        if self._is_up and not self._writer.is_closing():
+        if self.is_up and not self._writer.is_closing():
             self._writer.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
     async def _listen(self) -> None:
@@ -97,26 +70,101 @@ class Device:
             pass
         except Exception:  # the front's own mistake: nothing works any more
             traceback.print_exc()
-            self._process.kill()
-        status = await self._process.wait()
-        self._is_up = False
+            self.process.kill()
+        status = await self.process.wait()
+        self.is_up = False
         self._writer.close()
-        if not self._stopping:
-            self._on_event({"event": "exit", "status": status})
+        self._on_event({"event": "exit", "status": status})
 
     async def stop(self) -> None:
-        """Ends the process: asks, then insists. Safe to call twice, or after it has died."""
-        self._stopping = True
+        """Asks, then insists. Safe to call twice, or after it has died."""
         self.send(op="stop")
         for insist in (signal.SIGTERM, signal.SIGKILL, None):
             try:
-                await asyncio.wait_for(self._process.wait(), _STOP_S)
+                await asyncio.wait_for(self.process.wait(), _STOP_S)
                 break
             except TimeoutError:
                 if insist is not None:
-                    self._process.send_signal(insist)
+                    self.process.send_signal(insist)
         self._listener.cancel()
         self._writer.close()
+
+
+class Device:
+    """A running device process, and perhaps a spare one that loads the model and waits.
+
+    `on_event` is called with every message of the running one, and finally with
+    `{"event": "exit", "status"}` when it has gone without being told to.
+    """
+
+    def __init__(self, spec: DeviceSpec, on_event: Callable[[dict[str, Any]], None]) -> None:
+        self._spec = spec
+        self._on_event = on_event
+        self._stopping = False
+        self._memory = create_memory()
+        self._spare: _Process | None = None
+        self.slots: Slots | None = None
+
+    async def start(self) -> None:
+        """Starts the process; after its end, another one, or lets the spare one take over.
+
+        Its first event may come at once.
+        """
+        spare, self._spare = self._spare, None
+        if spare is not None and spare.is_up:
+            self._running = spare
+            spare.send(op="take_over")
+        else:
+            await self._start(waits=False)
+
+    async def start_spare(self) -> None:
+        """Starts a process that loads and compiles, and then waits for the running one's end."""
+        if self._spare is None and not self._stopping:
+            await self._start(waits=True)
+
+    async def _start(self, *, waits: bool) -> None:
+        def hear(event: dict[str, Any]) -> None:
+            if self._stopping:
+                return
+            if process is self._running:
+                self._on_event(event)
+            elif event["event"] == "failed":
+                text = f"the spare process: {event['message']}"
+                self._on_event({"event": "warning", "message": text})
+
+        process = _Process(hear)
+        if waits:
+            self._spare = process
+        else:
+            self._running = process
+        await process.start(self._spec, self._memory, waits=waits)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the device process."""
+        return self._running.process.pid
+
+    def kill(self) -> None:
+        """Ends a process that does not answer; its "exit" follows."""
+        with suppress(ProcessLookupError):
+            self._running.process.kill()
+
+    def open_slots(self, height: int, width: int) -> Slots:
+        """Maps the shared slots, once the size of the model's frames is known."""
+        if self.slots is not None:  # another process in the same memory
+            return self.slots
+        self.slots = Slots(self._memory, self._spec.seats, height, width)
+        return self.slots
+
+    def send(self, **message: Any) -> None:
+        """Rings the bell; without a process, nobody hears it."""
+        self._running.send(**message)
+
+    async def stop(self) -> None:
+        """Ends the processes. Safe to call twice, or after they have died."""
+        self._stopping = True
+        for process in filter(None, (self._running, self._spare)):
+            await process.stop()
         if self._memory >= 0:
             os.close(self._memory)
             self._memory = -1

@@ -77,13 +77,14 @@ class Engine:
         self._send_lock = threading.Lock()
         self._loop: StepLoop | None = None
         self._told_to_stop = False
+        self._turn = threading.Event()
 
     def listen(self) -> None:
         """Starts the thread that reads the doorbell. When the front goes away, so does this."""
         threading.Thread(target=self._read_bell, name="doorbell", daemon=True).start()
 
     def run(self, spec: dict[str, Any]) -> None:
-        """Loads, compiles, warms up, then steps until told to stop.
+        """Loads, compiles, warms up, waits for its turn if it is a spare, then steps.
 
         Raises: UserError when a plugin or the model cannot be loaded.
         """
@@ -94,6 +95,8 @@ class Engine:
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")
+        if spec["waits"]:
+            self._turn.wait()
         height, width = streamer.size
         slots = Slots(spec["memory"], spec["seats"], height, width)
         self._loop = StepLoop(streamer, slots, spec["deadline_s"], self.send)
@@ -132,7 +135,9 @@ class Engine:
 
     def _on_message(self, message: dict[str, Any]) -> None:
         self._told_to_stop |= message["op"] == "stop"
-        if self._loop is not None:
+        if message["op"] == "take_over":
+            self._turn.set()
+        elif self._loop is not None:
             self._loop.post(message)
         elif self._told_to_stop:
             os._exit(0)  # loading or compiling, which nothing can interrupt

@@ -28,6 +28,7 @@ class ServeOptions:
         tls_cert, tls_key: PEM files; with them, the port speaks TLS.
         resume_seconds: how long the place of a client is kept whose connection was cut.
         step_timeout_s: a device process that takes longer for a step is started again.
+        spare: keep a second device process that has loaded the model, to take over at once.
         overload_ratio: so many times as slow as at start-up is too slow.
         max_message_bytes: the longest message that is taken; raw frames may need more.
         engine: the factory of the model, "module:function".
@@ -50,6 +51,7 @@ class ServeOptions:
     tls_key: str | None = None
     resume_seconds: float = 30.0
     step_timeout_s: float = 10.0
+    spare: bool = False
     overload_ratio: float = 1.5
     max_message_bytes: int = 1 << 20
     engine: str = DEFAULT_ENGINE

@@ -61,6 +61,7 @@ class Supervisor:
     _recent: deque[_Steps] = field(default_factory=lambda: deque(maxlen=_LOOKS))
     _ends: int = 0
     _restart: asyncio.Task[None] | None = None
+    _spare: asyncio.Task[None] | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
     def say(self, text: str) -> None:
@@ -134,6 +135,8 @@ class Supervisor:
             self._tell_device_limits()
             self.seats.on_device_back()
             self.say("the device process is back")
+        if self.options.spare:
+            self._spare = asyncio.ensure_future(self.device.start_spare())
 
     def _on_exit(self, text: str) -> None:
         if self.status.state in ("failed", "stopping"):

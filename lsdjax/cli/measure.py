@@ -239,6 +239,7 @@ class BenchServeCommand(Measurement):
         float | None, arg(metavar="S", help="a client changes its prompt so often")
     ] = 2.0
     kill: Annotated[bool, arg(help="kill the model's process midway, time its recovery")] = False
+    spare: Annotated[bool, arg(help="let a second process wait for that, see `serve`")] = False
     disconnects: Annotated[
         int, arg(metavar="N", help="so many others vanish meanwhile, and ten read nothing")
     ] = 0

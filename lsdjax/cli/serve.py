@@ -40,6 +40,12 @@ class ServeCommand:
     step_timeout: Annotated[
         float, arg(metavar="S", help="a model that takes longer for a step is started again")
     ] = 10.0
+    spare: Annotated[
+        bool,
+        arg(
+            help="keep a second process with the model loaded, which takes over when the first ends"
+        ),
+    ] = False
     resume_seconds: Annotated[
         float, arg(metavar="S", help="how long a lost client's place is kept")
     ] = 30.0
@@ -69,6 +75,7 @@ class ServeCommand:
             deadline_ms=self.deadline_ms,
             overload_ratio=self.overload_ratio,
             step_timeout_s=self.step_timeout,
+            spare=self.spare,
             resume_seconds=self.resume_seconds,
             text_encoder=self.text_encoder,
             token_secret=self.token_secret,

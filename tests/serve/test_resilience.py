@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from wire import (
 )
 
 from lsdjax.serve.client import LiveClient
+from lsdjax.serve.footprint import children
 from lsdjax.serve.protocol import (
     Codec,
     Flag,
@@ -45,9 +45,7 @@ BLACK = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 def worker_of(server: Any) -> int:
     """The process id of a server's device process."""
-    front = server.process.pid
-    tasks = Path(f"/proc/{front}/task").glob("*/children")
-    (child,) = {int(pid) for path in tasks for pid in path.read_text().split()}
+    (child,) = children(server.process.pid)
     return child
 
 
@@ -118,6 +116,49 @@ def test_a_killed_worker_comes_back_on_the_same_socket_with_the_same_parameters(
     assert "lsd_device_restarts_total 1.0" in server.get("/metrics")[2].decode()
     status, output, errors = server.end()
     assert status == 0 and "SIGKILL" in output and "Traceback" not in output + errors
+
+
+@linux
+def test_a_spare_worker_takes_over_and_another_one_waits_for_its_turn(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server({"spare": True})
+
+    def workers() -> list[int]:
+        return children(server.process.pid)
+
+    async def running_and_spare() -> list[int]:
+        while len(found := workers()) != 2:
+            assert server.process.poll() is None
+            await asyncio.sleep(0.05)
+        return found
+
+    def begins_anew(header: FrameHeader, pixel: bytes) -> bool:
+        return bool(header.flags & Flag.DISCONTINUITY) and pixel[0] == 127
+
+    async def outlive(*killed: int) -> None:
+        """One session; a second loss within it would be held against it."""
+        async with raw(server) as connection:
+            await connection.send(pack_json("params", id=1, prompt="negative", strength=0.5))
+            await next_json(connection, "params_ack")
+            seq, _ = await frames_until(connection, 0, lambda *_: True)
+            for worker in killed:
+                os.kill(worker, signal.SIGKILL)
+            await frames_until(connection, seq, begins_anew)
+
+    async def work() -> None:
+        for _ in range(2):
+            running, spare = await running_and_spare()
+            await outlive(running)
+            assert workers()[0] == spare
+        running, spare = await running_and_spare()
+        await outlive(spare, running)
+        assert not {running, spare} & set(await running_and_spare())
+
+    run(work())
+    status, output, errors = server.end()
+    assert status == 0 and "Traceback" not in output + errors
+    assert output.count("the device process is back") == 3
 
 
 def test_a_session_that_kills_the_worker_twice_is_ended_and_the_others_go_on(
