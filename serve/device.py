@@ -119,10 +119,15 @@ class Device:
 
     async def start_spare(self) -> None:
         """Starts a process that loads and compiles, and then waits for the running one's end."""
-        if self._spare is None and not self._stopping:
-            await self._start(waits=True)
+        if self._spare is not None:
+            return
+        process = await self._start(waits=True)
+        if self._stopping or self._spare is not None:  # meanwhile
+            await process.stop()
+        else:
+            self._spare = process
 
-    async def _start(self, *, waits: bool) -> None:
+    async def _start(self, *, waits: bool) -> _Process:
         def hear(event: dict[str, Any]) -> None:
             if self._stopping:
                 return
@@ -133,11 +138,10 @@ class Device:
                 self._on_event({"event": "warning", "message": text})
 
         process = _Process(hear)
-        if waits:
-            self._spare = process
-        else:
+        if not waits:
             self._running = process
         await process.start(self._spec, self._memory, waits=waits)
+        return process
 
     @property
     def pid(self) -> int:
