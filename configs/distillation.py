@@ -1,28 +1,45 @@
 """How a student learns large steps: the stages, whatever the model's sizes."""
 
 import dataclasses
+from collections.abc import Sequence
 
-from lsdjax.configs.presets import HOLDOUT
+from lsdjax.configs.presets import HOLDOUT, SLOW_TO_LEARN
 from lsdjax.configs.training import MATCHING, Stage, TrainConfig
 from lsdjax.core.errors import UserError
+from lsdjax.data.styles import TEACHERS
 from lsdjax.diffusion.shortcut import DISTILLATIONS, FINEST
 from lsdjax.model.config import ModelConfig
 
 _CROP = 64
-_AGAIN = ("colourise", "sharpen", "fill_mask", "snow")
+_AGAIN = (*SLOW_TO_LEARN, "fill_mask", "sharpen")
 
 
-def distillation(model: ModelConfig, *, steps: int, objective: str) -> TrainConfig:
+def distillation(
+    model: ModelConfig,
+    *,
+    steps: int,
+    objective: str,
+    styles: Sequence[str] = (),
+    input_drop: float = 0.15,
+) -> TrainConfig:
     """The recipe that makes `model` a shortcut model of `steps` steps a frame.
 
+    styles: those that it knows, all where empty. input_drop: of the sequences, see `Stage`.
+
     Raises:
-        UserError: `steps` is no power of two up to `FINEST`, or there is no such objective.
+        UserError: `steps` is no power of two up to `FINEST`, `input_drop` no share, or there is no
+            such objective or style.
     """
     if steps < 1 or steps > FINEST or FINEST % steps:
         raise UserError(f"{steps} steps; a power of two from 1 to {FINEST} is expected")
     known = [*DISTILLATIONS, MATCHING]
     if objective not in known:
         raise UserError(f"no distillation {objective!r}; one of {known} is expected")
+    if unknown := [name for name in styles if name not in TEACHERS]:
+        raise UserError(f"unknown styles {unknown}; known are {list(TEACHERS)}")
+    if not 0 <= input_drop <= 1:
+        raise UserError(f"drop={input_drop:g}; a share in [0, 1] is expected")
+    again = tuple(name for name in _AGAIN if not styles or name in styles)
     crop = _CROP if min(model.height, model.width) > _CROP else 0
     return TrainConfig(
         model=dataclasses.replace(model, shortcut=True, steps=steps, noise_shift=1.0),
@@ -36,24 +53,28 @@ def distillation(model: ModelConfig, *, steps: int, objective: str) -> TrainConf
                 learning_rate=(1e-3, 4e-4),
                 warmup=50,
                 fade=0.5,
-                again=_AGAIN,
+                again=again,
             ),
             Stage(
                 "rollout",
                 steps=500,
                 groups=10,
                 clips=1,
-                frames=4,
+                frames=5,
                 prompts=32,
                 crop=crop,
                 learning_rate=(4e-4, 2e-5),
+                input_drop=input_drop,
+                history_max_level=0.08,
+                history_drift=0.1,
                 fade=0.5,
-                own_history=0.8,
+                own_history=1.0,
                 own_depth=2,
-                again=_AGAIN,
+                again=again,
             ),
         ),
         objective=objective,
+        styles=tuple(styles),
         seed=2,
         holdout=HOLDOUT,
     )

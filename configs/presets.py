@@ -15,6 +15,15 @@ HOLDOUT = (
     "flower-opening-timelapse",
 )
 
+SLOW_TO_LEARN = (
+    *(("snow",) * 6),
+    *(("colourise",) * 3),
+    "long_exposure",
+    "motion_trails",
+    "sharpen",
+)
+"""The turns that these styles need beyond one, for all of them to come out alike."""
+
 LIVE_128 = TrainConfig(
     model=ModelConfig(noise_shift=10.0),
     stages=(
@@ -205,13 +214,7 @@ LIVE_128_ENDLESS = TrainConfig(
             fade=0.5,
             own_history=1.0,
             own_depth=2,
-            again=(
-                *(("snow",) * 6),
-                *(("colourise",) * 3),
-                "long_exposure",
-                "motion_trails",
-                "sharpen",
-            ),
+            again=SLOW_TO_LEARN,
         ),
     ),
     seed=3,
@@ -225,11 +228,11 @@ LIVE_128_RECOVER = TrainConfig(
     stages=(
         Stage(
             "crops",
-            steps=800,
-            groups=9,
+            steps=700,
+            groups=10,
             prompts=32,
             crop=64,
-            learning_rate=(1e-3, 3e-4),
+            learning_rate=(1e-3, 4e-4),
             warmup=50,
             pure_share=0.65,
             fade=0.5,
@@ -237,19 +240,21 @@ LIVE_128_RECOVER = TrainConfig(
         ),
         Stage(
             "rollout",
-            steps=800,
-            groups=9,
+            steps=900,
+            groups=10,
             clips=1,
-            frames=4,
+            frames=5,
             prompts=32,
             crop=64,
-            learning_rate=(3e-4, 2e-5),
-            pure_share=0.65,
+            learning_rate=(4e-4, 2e-5),
+            pure_share=0.55,
+            input_drop=0.15,
             history_max_level=0.08,
+            history_drift=0.1,
             fade=0.5,
-            own_history=0.9,
+            own_history=1.0,
             own_depth=2,
-            again=("snow", "snow", "fill_mask"),
+            again=SLOW_TO_LEARN,
         ),
     ),
     seed=2,

@@ -81,11 +81,29 @@ class Candidate(NamedTuple):
         return f"{sizes}: {self.after_ms:.2f} of {self.before_ms:.2f} ms, loss {self.loss:.4f}"
 
 
-def calibration_recipe(model: ModelConfig, *, groups: int, frames: int) -> TrainConfig:
-    """One step on `groups` clips of `frames` whole frames, as training shows them."""
+def calibration_recipe(
+    model: ModelConfig, *, groups: int, frames: int, input_drop: float = 0.0
+) -> TrainConfig:
+    """One step on `groups` clips of `frames` whole frames, as training shows them.
+
+    input_drop: see `Stage`. What only a frame without an input needs is missed nowhere else.
+
+    Raises:
+        UserError: no groups, or `input_drop` not in [0, 1].
+    """
     if groups < 1:
         raise UserError(f"{groups} groups of calibration clips; at least 1 is expected")
-    stage = Stage("calibration", steps=1, groups=groups, clips=1, frames=frames, prompts=1)
+    if not 0 <= input_drop <= 1:
+        raise UserError(f"drop={input_drop:g}; a share in [0, 1] is expected")
+    stage = Stage(
+        "calibration",
+        steps=1,
+        groups=groups,
+        clips=1,
+        frames=frames,
+        prompts=1,
+        input_drop=input_drop,
+    )
     return TrainConfig(model=model, stages=(stage,), prompt_dropout=0.0)
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from lsdjax.cli.options import PluginOption
 from lsdjax.cli.train import check_data, load_data
+from lsdjax.core.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,10 @@ class DistillCommand:
     ]
     data: Annotated[
         UseAppendAction[tuple[Path, ...]],
-        arg(metavar="FOLDER", help="videos and photos, a pool (.npz), or your own pairs"),
+        arg(
+            metavar="FOLDER",
+            help="videos and photos, a pool (.npz), your own pairs, or `lights`, procedural scenes",
+        ),
     ]
     teacher: Annotated[
         str | None, arg(metavar="CHECKPOINT", help="who walks the small steps; without it, itself")
@@ -27,14 +32,23 @@ class DistillCommand:
     objective: Annotated[
         str, arg(metavar="NAME", help="trajectory, shortcut, meanflow or matching")
     ] = "trajectory"
+    style: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME", help="only this style, of a student that knows no others (repeatable)"),
+    ] = ()
+    drop: Annotated[
+        float, arg(metavar="SHARE", help="share of the sequences in which input frames go missing")
+    ] = 0.15
     run_folder: Annotated[
         Path, arg(name="run", metavar="FOLDER", help="the run and its checkpoints")
     ] = Path("runs/distill")
+    plugin: PluginOption = ()
     stop_after: Annotated[
         int | None, arg(metavar="N", help="stop after that many steps of the recipe")
     ] = None
 
     def run(self) -> int:
+        load_plugins(self.plugin)
         from lsdjax.checkpoint.export import load_checkpoint
         from lsdjax.configs.distillation import distillation
         from lsdjax.train.loop import configure_logging, train
@@ -44,7 +58,13 @@ class DistillCommand:
         configure_logging()
         student = load_checkpoint(self.checkpoint)
         teacher = student if self.teacher is None else load_checkpoint(self.teacher)
-        config = distillation(student.config, steps=self.steps, objective=self.objective)
+        config = distillation(
+            student.config,
+            steps=self.steps,
+            objective=self.objective,
+            styles=self.style,
+            input_drop=self.drop,
+        )
         exported = train(
             config,
             load_data(self.data, config),

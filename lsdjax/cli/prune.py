@@ -39,6 +39,9 @@ class PruneCommand(Measurement):
     steps: StepsOption = None
     groups: Annotated[int, arg(metavar="N", help="clips to look at, each under a style")] = 32
     frames: Annotated[int, arg(metavar="N", help="frames of each")] = 4
+    drop: Annotated[
+        float, arg(metavar="SHARE", help="share of the clips in which input frames go missing")
+    ] = 0.0
     timed: Annotated[int, arg(metavar="N", help="frames that a whole step is timed for")] = 100
     profile: Annotated[
         Literal["cpu", "gpu", "tpu"] | None,
@@ -57,7 +60,9 @@ class PruneCommand(Measurement):
 
         check_out(self.out)
         checkpoint = load_checkpoint(self.checkpoint)
-        recipe = calibration_recipe(checkpoint.config, groups=self.groups, frames=self.frames)
+        recipe = calibration_recipe(
+            checkpoint.config, groups=self.groups, frames=self.frames, input_drop=self.drop
+        )
         return prune(
             checkpoint,
             load_data(self.data, recipe),

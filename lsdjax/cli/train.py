@@ -13,6 +13,7 @@ from lsdjax.core.plugins import load_plugins
 if TYPE_CHECKING:
     from lsdjax.configs import TrainConfig
     from lsdjax.configs.wan import WanRecipe
+    from lsdjax.data.examples import Lights
     from lsdjax.data.pipeline import DecodedPair
     from lsdjax.data.pool import Pool
 
@@ -26,8 +27,8 @@ class TrainCommand:
         UseAppendAction[tuple[Path, ...]],
         arg(
             metavar="FOLDER",
-            help="videos and photos to learn from, a pool (.npz), or your own pairs "
-            "(input/, target/, prompts.jsonl)",
+            help="videos and photos to learn from, a pool (.npz), your own pairs "
+            "(input/, target/, prompts.jsonl), or `lights`, procedural scenes",
         ),
     ]
     run_folder: Annotated[
@@ -165,14 +166,20 @@ class TrainCommand:
         return config
 
 
-def load_data(folders: Sequence[Path], config: "TrainConfig") -> "Pool | Sequence[DecodedPair]":
-    """What `--data` names: footage, or pairs where a folder holds prompts.jsonl.
+def load_data(
+    folders: Sequence[Path], config: "TrainConfig"
+) -> "Pool | Lights | Sequence[DecodedPair]":
+    """What `--data` names: footage, pairs where a folder holds prompts.jsonl, or `lights`.
 
     Raises:
         UserError: nothing is named, what comes alone does not, or a file cannot be read.
     """
     check_data(folders)
     first = folders[0]
+    if _is_lights(first):
+        from lsdjax.data.examples import Lights
+
+        return Lights()
     if _is_paired(first):
         from lsdjax.data.paired import load_paired
         from lsdjax.data.pipeline import decode_pairs
@@ -197,6 +204,8 @@ def check_data(folders: Sequence[Path]) -> None:
             raise UserError(f"{path}: a pool comes alone, not with other --data")
         if _is_paired(path):
             raise UserError(f"{path}: a folder of pairs comes alone, not with other --data")
+        if _is_lights(path):
+            raise UserError(f"{path}: procedural scenes come alone, not with other --data")
 
 
 def _join_processes() -> None:
@@ -210,3 +219,7 @@ def _join_processes() -> None:
 
 def _is_paired(folder: Path) -> bool:
     return (folder / "prompts.jsonl").exists()
+
+
+def _is_lights(path: Path) -> bool:
+    return path == Path("lights") and not path.exists()

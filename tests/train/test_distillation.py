@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from lsdjax.checkpoint.export import Checkpoint, load_checkpoint
+from lsdjax import cli
+from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoint
 from lsdjax.configs import Stage, TrainConfig, preset
 from lsdjax.configs.distillation import distillation
 from lsdjax.core.errors import UserError
+from lsdjax.data.examples import Lights
 from lsdjax.data.pool import Pool
 from lsdjax.model.dit import Told, model_graph
 from lsdjax.stream.session import Streamer
@@ -124,3 +126,43 @@ def test_steps_that_no_sampler_meets_are_refused(steps: int) -> None:
 def test_an_unknown_distillation_is_refused() -> None:
     with pytest.raises(UserError, match=r"no distillation 'forcing'; one of \['trajectory'"):
         distillation(TINY.model, steps=1, objective="forcing")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"styles": ("orignal",)}, r"unknown styles \['orignal'\]; known are"),
+        ({"input_drop": 1.5}, "drop=1.5; a share"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(given: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        distillation(TINY.model, steps=1, objective="trajectory", **given)
+
+
+def test_a_student_of_one_style_has_no_turns_for_others() -> None:
+    config = distillation(
+        TINY.model, steps=1, objective="trajectory", styles=("snow",), input_drop=1.0
+    )
+    assert config.styles == ("snow",)
+    assert all(set(stage.again) == {"snow"} for stage in config.stages)
+    assert config.stages[-1].input_drop == 1.0
+
+
+def test_lights_are_learned_from_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, student: Checkpoint
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    heard = {}
+
+    def train(config, data, run, **kind) -> Path:
+        heard.update(config=config, data=data, **kind)
+        return run / "export"
+
+    monkeypatch.setattr(loop, "train", train)
+    save_checkpoint(tmp_path / "student", student)
+    told = ["distill", "student", "--data", "lights", "--style", "original", "--drop", "1"]
+    assert cli.main(told) == 0
+    assert isinstance(heard["data"], Lights)
+    assert heard["config"].styles == ("original",) and heard["config"].stages[-1].input_drop == 1
+    assert cli.main([*told, "--data", "more"]) == 2

@@ -136,6 +136,7 @@ def test_what_is_timed_too_slow_is_searched_again_and_then_refused(
         (["--target", "latency=nan"], "not 'latency=nan'"),
         (["--out", "."], "exists already"),
         (["--groups", "0"], "0 groups"),
+        (["--drop", "2"], "drop=2; a share in [0, 1]"),
         (["--data", "missing"], "no folder 'missing'"),
     ],
 )
