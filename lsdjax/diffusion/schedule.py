@@ -36,6 +36,11 @@ def warp(u: jax.Array, shift: float) -> jax.Array:
     return shift * u / (1 + (shift - 1) * u)
 
 
+def unwarp(s: jax.Array, shift: float) -> jax.Array:
+    """The u of which `warp` makes s."""
+    return s / (shift - (shift - 1) * s)
+
+
 def step_levels(steps: int, shift: float = 1.0) -> jax.Array:
     """Noise levels 1 = s_0 > s_1 > ... > s_steps = 0 of a sampler: (steps + 1,)."""
     return warp(jnp.linspace(1.0, 0.0, steps + 1), shift)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from lsdjax.diffusion.forcing import WEIGHT_FLOOR, ForcingLoss, per_frame, with_report
-from lsdjax.diffusion.schedule import add_noise, expand, velocity_from_sample
+from lsdjax.diffusion.schedule import add_noise, expand, unwarp, velocity_from_sample, warp
 
 FINEST = 16
 """Most steps a frame that a student can be asked for; it learns these, half of them, ..., one."""
@@ -26,11 +26,15 @@ Predictor = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 class Predictors(NamedTuple):
-    """student: what learns; mean: the running mean of its parameters; teacher. All see the same."""
+    """student: what learns; mean: the running mean of its parameters; teacher. All see the same.
+
+    shift: how the teacher's sampler warps its noise levels, see `warp`.
+    """
 
     student: Predictor
     mean: Predictor
     teacher: Predictor
+    shift: float = 1.0
 
 
 def draw_steps(key: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -48,19 +52,27 @@ def draw_steps(key: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, jax.A
 
 
 def walk(
-    predict: Predictor, x: jax.Array, level: jax.Array, step_size: jax.Array, count: int
+    predict: Predictor,
+    x: jax.Array,
+    level: jax.Array,
+    step_size: jax.Array,
+    count: int,
+    shift: float = 1.0,
 ) -> jax.Array:
-    """The sample X whose one Euler step of `step_size` lands where `count` equal ones do.
+    """The sample X whose one Euler step of `step_size` lands where `count` smaller ones do.
 
-    X = x_s - s (v_1 + ... + v_n) / n. With two steps of a model that is told their size it is the
-    bootstrap target of Frans et al. 2024, eq. 5. No gradient passes. Shapes: x (b, t, ...), level
-    and step_size (b, t).
+    X = x_s - s v, with v the mean of the small steps' velocities. They are spaced as those of a
+    sampler with noise levels warped by `shift`; at 1 they are equal, and two of a model that is
+    told their size make the bootstrap target of Frans et al. 2024, eq. 5. No gradient passes.
+    Shapes: x (b, t, ...), level and step_size (b, t).
     """
-    small, here = step_size / count, x
-    for number in range(count):
-        at = level - number * small
-        velocity = velocity_from_sample(here, predict(here, at, small), at)
-        here = jnp.clip(here - expand(small, here) * velocity, -_LIMIT, _LIMIT)
+    first, last = unwarp(level, shift), unwarp(level - step_size, shift)
+    at, here = level, x
+    for number in range(1, count + 1):
+        following = warp(first + (last - first) * (number / count), shift)
+        velocity = velocity_from_sample(here, predict(here, at, at - following), at)
+        here = jnp.clip(here - expand(at - following, here) * velocity, -_LIMIT, _LIMIT)
+        at = following
     mean_velocity = (x - here) / expand(step_size, x)
     return jax.lax.stop_gradient(x - expand(level, x) * mean_velocity)
 
@@ -68,9 +80,9 @@ def walk(
 def trajectory_target(
     models: Predictors, x: jax.Array, velocity: jax.Array, level: jax.Array, step_size: jax.Array
 ) -> jax.Array:
-    """Every step follows the teacher's own `WALK` smaller ones."""
+    """Every step follows `WALK` smaller ones of the teacher, spaced as its own sampler's are."""
     del velocity
-    return walk(models.teacher, x, level, step_size, WALK)
+    return walk(models.teacher, x, level, step_size, WALK, models.shift)
 
 
 def shortcut_target(
@@ -78,7 +90,7 @@ def shortcut_target(
 ) -> jax.Array:
     """The smallest steps follow two of the teacher's, every other one two of the student's own."""
     del velocity
-    taught = walk(models.teacher, x, level, step_size, 2)
+    taught = walk(models.teacher, x, level, step_size, 2, models.shift)
     own = walk(models.mean, x, level, step_size, 2)
     return jnp.where(expand(step_size, x) <= 1 / FINEST, taught, own)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lsdjax.diffusion.schedule import expand, velocity_from_sample
+from lsdjax.diffusion.schedule import expand, step_levels, velocity_from_sample
 from lsdjax.diffusion.shortcut import (
     DISTILLATIONS,
     FINEST,
@@ -16,6 +16,7 @@ from lsdjax.diffusion.shortcut import (
     shortcut_target,
     walk,
 )
+from lsdjax.diffusion.solver import solve
 
 MEAN, SPREAD = 0.7, 0.3
 
@@ -63,6 +64,24 @@ def test_many_small_steps_reach_the_flow(level: float, step_size: float) -> None
     exact = perfect(x, s, d)
     far, near = (np.abs(walk(teacher, x, s, d, n) - exact).max() for n in (4, 256))
     assert near < 0.02 and near < far / 8
+
+
+def test_a_walk_is_spaced_as_its_samplers_steps_are() -> None:
+    x, s, d = noisy(1.0, 1.0)
+    met = []
+
+    def watched(x, level, step_size):
+        met.append((float(level[0, 0]), float(step_size[0, 0])))
+        return teacher(x, level, step_size)
+
+    target = walk(watched, x, s, d, 4, 10.0)
+    levels = step_levels(4, 10.0)
+    np.testing.assert_allclose(met, np.stack([levels[:-1], levels[:-1] - levels[1:]], 1), atol=1e-6)
+    sampled, _ = solve(lambda x, s, d: (teacher(x, s, d), ()), x, levels)
+    np.testing.assert_allclose(target, sampled, atol=1e-5)  # a step from 1 to 0 lands on X
+    x, s, d = noisy(0.5, 0.5)
+    even = walk(teacher, x, s, d, 4)
+    assert np.abs(walk(teacher, x, s, d, 4, 10.0) - even).max() > 0.01
 
 
 def test_two_exact_halves_are_an_exact_step() -> None:
