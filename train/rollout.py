@@ -25,8 +25,9 @@ def roll_out(
     for i in range(frames):
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, i))
         now = jax.tree.map(lambda x, i=i: x[:, i : i + 1], given)
-        smear = jax.random.normal(history_key, previous.shape, previous.dtype)
-        smear = smear if config.history_noise else jnp.zeros_like(smear)
+        smear = jnp.zeros_like(previous)
+        if config.noises_history:
+            smear = jax.random.normal(history_key, smear.shape, smear.dtype)
         level = jnp.maximum(level, config.history_level)
         told = now._replace(previous=add_noise(previous, smear, level), previous_level=level)
         observation = model.observe(told, prompt)

@@ -64,8 +64,9 @@ def make_stream_step(
             state, whole, kept = mend(state, anchor)
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
         history = jnp.where((index > 0) & kept, config.history_level, 1.0)[None, None]
-        smear = jax.random.normal(history_key, inputs.shape, inputs.dtype)
-        smear = smear if config.history_noise else jnp.zeros_like(smear)
+        smear = jnp.zeros_like(inputs)
+        if config.noises_history:
+            smear = jax.random.normal(history_key, smear.shape, smear.dtype)
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
         told = Told(inputs, jnp.full((1, 1), input_level), previous, history, events)
