@@ -99,19 +99,21 @@ class Egress:
             frame, self._box = self._box, None
             started_s = time.monotonic()
             payload, shape = await in_pool(self._finish_and_encode, frame)
-            free(frame)
             encoded_s = time.monotonic()
             age_s = encoded_s - frame.received_s
-            header = self._stamp(shape, frame, age_s)
+            message = protocol.pack_frame(self._stamp(shape, frame, age_s), payload)
+            free(frame)  # a raw payload lies in its slot
             self._unacknowledged.append(frame.header.seq)
-            await socket.send(protocol.pack_frame(header, payload))
+            await socket.send(message)
             self._ledger.sent(frame, age_s)
             if 1e3 * age_s > self._deadline_ms:
                 self._metrics.deadline_misses.inc()
             self._metrics.stage.labels("encode").observe(encoded_s - started_s)
             self._metrics.stage.labels("send").observe(time.monotonic() - encoded_s)
 
-    def _finish_and_encode(self, frame: Frame) -> tuple[bytes, tuple[bool, int, int]]:
+    def _finish_and_encode(
+        self, frame: Frame
+    ) -> tuple[bytes | memoryview, tuple[bool, int, int]]:
         """In the codec pool: the payload; whether it is a key, width and height."""
         while len(self._finishes) > 1 and self._finishes[1][0] <= frame.revision:
             self._finishes.popleft()

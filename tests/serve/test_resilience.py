@@ -376,7 +376,7 @@ def test_broken_h264_asks_for_a_key_frame_and_goes_on(server: Any) -> None:
         encoder = Encoder(Codec.H264)
         async with raw(server) as connection:
 
-            async def send(seq: int, payload: bytes, flags: Flag) -> None:
+            async def send(seq: int, payload: bytes | memoryview, flags: Flag) -> None:
                 header = FrameHeader(Kind.INPUT, Codec.H264, seq, WIDTH, HEIGHT, flags=flags)
                 await connection.send(pack_frame(header, payload))
 
