@@ -1,23 +1,23 @@
 """The way out of a session: a one-slot mailbox, gated by the client's acknowledgements."""
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection
 
 from lsdjax.serve import protocol
+from lsdjax.serve.codecpool import InPool
 from lsdjax.serve.frames import Encoder
 from lsdjax.serve.ledger import Frame, Ledger
 from lsdjax.serve.metrics import Metrics
 from lsdjax.serve.overload import Ladder
 from lsdjax.serve.post import Finish, Finisher
 from lsdjax.serve.protocol import Codec, Flag, FrameHeader, Kind
-
-InPool = Callable[..., Awaitable[Any]]
 
 
 class Egress:
@@ -98,25 +98,34 @@ class Egress:
                 await self._changed.wait()
             frame, self._box = self._box, None
             started_s = time.monotonic()
-            payload, shape = await in_pool(self._finish_and_encode, frame)
-            free(frame)
+            codec, how = self._encoder.codec, self._finish(frame)
+            pixels = math.prod(self._outputs.shape[1:3]) if how is None else math.inf
+            payload, shape = await in_pool(codec, pixels, self._finish_and_encode, frame, how)
             encoded_s = time.monotonic()
             age_s = encoded_s - frame.received_s
-            header = self._stamp(shape, frame, age_s)
+            message = protocol.pack_frame(self._stamp(shape, frame, age_s), payload)
+            free(frame)  # a raw payload lies in its slot
             self._unacknowledged.append(frame.header.seq)
-            await socket.send(protocol.pack_frame(header, payload))
+            await socket.send(message)
             self._ledger.sent(frame, age_s)
             if 1e3 * age_s > self._deadline_ms:
                 self._metrics.deadline_misses.inc()
             self._metrics.stage.labels("encode").observe(encoded_s - started_s)
             self._metrics.stage.labels("send").observe(time.monotonic() - encoded_s)
 
-    def _finish_and_encode(self, frame: Frame) -> tuple[bytes, tuple[bool, int, int]]:
-        """In the codec pool: the payload; whether it is a key, width and height."""
+    def _finish(self, frame: Frame) -> Finish | None:
+        """What is to be done to a picture; None where that is nothing."""
         while len(self._finishes) > 1 and self._finishes[1][0] <= frame.revision:
             self._finishes.popleft()
-        picture, how = self._outputs[frame.slot], self._finishes[0][1]
-        if not how.does_nothing and not self._ladder.skips_post_processing:
+        how = self._finishes[0][1]
+        return None if how.does_nothing or self._ladder.skips_post_processing else how
+
+    def _finish_and_encode(
+        self, frame: Frame, how: Finish | None
+    ) -> tuple[bytes | memoryview, tuple[bool, int, int]]:
+        """In the codec pool: the payload; whether it is a key, width and height."""
+        picture = self._outputs[frame.slot]
+        if how is not None:
             discontinuity = bool(frame.flags & Flag.DISCONTINUITY)
             picture = self._finisher.apply(picture, how, discontinuity=discontinuity)
         payload, key = self._encoder.encode(picture)

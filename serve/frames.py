@@ -74,10 +74,13 @@ class Encoder:
         """The next payload can be decoded without those before it."""
         self._key_wanted = True
 
-    def encode(self, frame: np.ndarray) -> tuple[bytes, bool]:
-        """The payload of a picture uint8 (h, w, 3), and whether it stands by itself."""
+    def encode(self, frame: np.ndarray) -> tuple[bytes | memoryview, bool]:
+        """The payload of a picture uint8 (h, w, 3), and whether it stands by itself.
+
+        A raw payload is a view of the picture, as long as that stays as it is.
+        """
         if self.codec == Codec.RGB24:
-            return frame.tobytes(), True
+            return memoryview(np.ascontiguousarray(frame)).cast("B"), True
         if self.codec == Codec.H264:
             if self._h264 is None or self._h264.size != frame.shape[:2]:
                 from lsdjax.serve.h264 import H264Encoder

@@ -6,7 +6,6 @@ import logging
 import signal
 import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from socket import gaierror
 from typing import Any
@@ -18,6 +17,7 @@ from websockets.typing import Subprotocol
 from lsdjax.core.errors import UserError
 from lsdjax.serve import auth, protocol
 from lsdjax.serve.admission import Seats
+from lsdjax.serve.codecpool import CodecPool
 from lsdjax.serve.connection import Reception
 from lsdjax.serve.device import Device, DeviceSpec
 from lsdjax.serve.metrics import Metrics
@@ -28,7 +28,6 @@ from lsdjax.serve.routes import Routes, package_version
 from lsdjax.serve.status import Status
 from lsdjax.serve.supervisor import Supervisor
 
-_CODEC_THREADS = 2
 _DRAIN_S = 2.0
 _LAG_EVERY_S = 0.25
 _ERROR_LINGER_S = 1.0  # /readyz says 503 for this long before the process ends
@@ -80,7 +79,7 @@ class Front:
         self._routes = routes
         secret = None if options.token_secret is None else auth.load_secret(options.token_secret)
         self._reception = Reception(self._metrics, self._status, routes, self._seats, secret)
-        self._codec_pool = ThreadPoolExecutor(_CODEC_THREADS, thread_name_prefix="codec")
+        self._codec_pool = CodecPool()
         self._supervisor = Supervisor(
             options=options,
             limits=limits,
@@ -125,7 +124,7 @@ class Front:
             with suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), 2 * _DRAIN_S)
             await self._device.stop()
-            self._codec_pool.shutdown(wait=False, cancel_futures=True)
+            self._codec_pool.shutdown()
         if self._supervisor.failure is not None:
             raise self._supervisor.failure
         return 1 if self._status.state == "failed" else 0

@@ -1,21 +1,20 @@
 """The way into a session: a one-slot, latest-wins mailbox, a decoder, and the device's slots."""
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from lsdjax.serve import intake, protocol
+from lsdjax.serve.codecpool import InPool
 from lsdjax.serve.frames import DecodeError, Decoder
 from lsdjax.serve.ledger import Frame, Ledger, RateLimit
 from lsdjax.serve.metrics import Metrics
-from lsdjax.serve.protocol import Close, Codec, Flag, Kind, Limits, ProtocolError
+from lsdjax.serve.protocol import Close, Codec, Flag, FrameHeader, Kind, Limits, ProtocolError
 from lsdjax.serve.slots import SLOTS_PER_SEAT
-
-InPool = Callable[..., Awaitable[Any]]
 
 _DECODE_FAILURES = 30  # in a row: not a glitch any more
 _H264_WAITING = 8  # frames that build on each other cannot be left out before they are decoded
@@ -134,6 +133,8 @@ class Ingress:
             started_s = time.monotonic()
             try:
                 await in_pool(
+                    frame.header.codec,
+                    self._work(frame.header),
                     intake.decode_into,
                     self._decoder,
                     frame.header,
@@ -155,6 +156,12 @@ class Ingress:
             else:
                 self._in_device[slot] = frame
                 self._ring(frame)
+
+    def _work(self, header: FrameHeader) -> float:
+        """The pixels to decode; to fit them to the slot as well is no quick work."""
+        height, width = self._inputs.shape[1:3]
+        fits = (header.height, header.width) == (height, width)
+        return height * width if fits else math.inf
 
     def came_back(self, slot: int) -> Frame:
         """The frame that the device process has done with."""

@@ -17,7 +17,7 @@ SIZE = "512x512"
 class InstantStream:
     """As `lsdjax.stream.session.Stream`."""
 
-    drift = 0.0
+    drift, motion_noise = 0.0, False
 
     def __init__(self, prompt: str, seed: int, strength: float) -> None:
         self.prompt, self.seed, self.strength, self.steps = prompt, seed, strength, 1

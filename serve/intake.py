@@ -79,13 +79,18 @@ def decode_into(
     Raises: DecodeError.
     """
     height, width, _ = out.shape
-    if header.codec == Codec.JPEG and (header.height > height and header.width > width):
-        try:  # the codec can halve a large picture while it decodes, for a fraction of the cost
-            frame = simplejpeg.decode_jpeg(
-                payload, colorspace="RGB", min_height=height, min_width=width
-            )
-        except (ValueError, RuntimeError) as error:
-            raise DecodeError(f"a broken JPEG: {error}") from None
-    else:
-        frame = decoder.decode(header, payload)
-    np.copyto(out, fit_frame(frame, height, width))
+    if header.codec != Codec.JPEG:
+        np.copyto(out, fit_frame(decoder.decode(header, payload), height, width))
+        return
+    fits = (header.height, header.width) == (height, width)
+    # The codec can halve a large picture while it decodes, for a fraction of the cost.
+    larger = header.height > height and header.width > width
+    least = {"min_height": height, "min_width": width} if larger else {}
+    try:
+        frame = simplejpeg.decode_jpeg(
+            payload, colorspace="RGB", buffer=out if fits else None, **least
+        )
+    except (ValueError, RuntimeError) as error:
+        raise DecodeError(f"a broken JPEG: {error}") from None
+    if not fits:
+        np.copyto(out, fit_frame(frame, height, width))

@@ -12,7 +12,9 @@ _MAX_TOKEN_CHARS = 2048
 _SEED_LIMIT = 2**31 - 1
 
 # name -> default; what the device process follows, and what is done to a picture after it
-DEVICE_DEFAULTS: dict[str, Any] = {"strength": 1.0, "seed": 0, "skip_still": False}
+DEVICE_DEFAULTS: dict[str, Any] = {
+    "strength": 1.0, "seed": 0, "skip_still": False, "motion_noise": False,
+}  # fmt: skip
 POST_DEFAULTS: dict[str, Any] = {"stabilise": 0.0, "sharpen": 0.0, "scale": 1}
 
 
@@ -165,6 +167,7 @@ _READERS = {
     "seed": _read_seed,
     "steps": _read_steps,
     "skip_still": _read_switch,
+    "motion_noise": _read_switch,
     "stabilise": _read_fraction,
     "sharpen": _read_fraction,
     "scale": _read_scale,
@@ -180,6 +183,7 @@ def params_schema(limits: Limits, variants: tuple[int, ...]) -> dict[str, Any]:
         "seed": {"type": "integer", "minimum": 0, "maximum": _SEED_LIMIT},
         "steps": {"type": "integer", "enum": list(variants)},
         "skip_still": {"type": "boolean"},
+        "motion_noise": {"type": "boolean"},
         "stabilise": fraction,
         "sharpen": fraction,
         "scale": {"type": "integer", "minimum": 1, "maximum": MAX_SCALE},

@@ -124,7 +124,7 @@ class FrameHeader:
 
 
 def pack_frame(header: FrameHeader, payload: bytes | bytearray | memoryview) -> bytes:
-    """Header and payload as one binary message.
+    """Header and payload, a copy of it, as one binary message.
 
     Raises: struct.error when a field does not fit its width.
     """

@@ -8,7 +8,6 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from websockets.protocol import State
 
 from lsdjax.serve import messages, protocol
 from lsdjax.serve.auth import Grant
+from lsdjax.serve.codecpool import CodecPool
 from lsdjax.serve.device import Device
 from lsdjax.serve.egress import Egress
 from lsdjax.serve.ingress import Ingress
@@ -43,7 +43,7 @@ class SessionContext:
 
     device: Device
     metrics: Metrics
-    codec_pool: Executor
+    codec_pool: CodecPool
     limits: Limits
     ladder: Ladder
     variants: tuple[int, ...]
@@ -136,6 +136,7 @@ class Session:
         self.egress.attach(socket, codec)
         work = (self._receive, self._feed, self._send_frames, self._send_texts, self._report)
         tasks: list[asyncio.Future[None]] = [asyncio.create_task(part()) for part in work]
+        self._context.codec_pool.sessions += 1
         try:
             done, _ = await asyncio.wait(
                 [self._failed, *tasks], return_when=asyncio.FIRST_COMPLETED
@@ -143,6 +144,7 @@ class Session:
             for task in sorted(done, key=lambda task: task is not self._failed):
                 task.result()
         finally:
+            self._context.codec_pool.sessions -= 1
             for task in tasks:
                 task.cancel()
             # A codec thread that still writes must not write into the next session's slot.
@@ -339,9 +341,12 @@ class Session:
         self.ingress.changed.set()
         self.notice("device_back", "the model runs again", degraded=False)
 
-    async def _in_codec_pool[T](self, work: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._context.codec_pool, work, *arguments)
+    async def _in_codec_pool[T](
+        self, codec: Codec, pixels: float, work: Callable[..., T], *arguments: Any
+    ) -> T:
+        if self._context.codec_pool.is_quick(codec, pixels):
+            return work(*arguments)
+        job = self._context.codec_pool.submit(work, *arguments)
         self._codec_jobs.add(job)
         job.add_done_callback(self._codec_jobs.discard)
         return await asyncio.shield(job)

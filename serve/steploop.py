@@ -4,7 +4,7 @@ Each session ("seat") has one waiting frame, the latest, and one stream. All fra
 old, so the one that has waited longest has the earliest deadline: it is stepped first, together
 with others that wait where a batch was measured to be worth it. The next step is dispatched shortly
 before the one in flight is expected to end, so that the host's work overlaps the device's while the
-frame that is picked is still the newest. A second thread waits for the results.
+frame that is picked is still the newest. A second thread waits for the results and hands them over.
 """
 
 import queue
@@ -43,6 +43,7 @@ class StepLoop:
         self._deadline_s = deadline_s
         self._send = send
         self._inbox = Inbox()
+        self._turn = threading.Lock()  # of the two threads: who holds it may touch the seats
         self._seats: dict[int, Seat] = {}
         self._max_steps: int | None = None
         self._free_at_s = 0.0
@@ -68,15 +69,15 @@ class StepLoop:
                 while not self._has_work(current, ahead):
                     self._inbox.changed.wait(self._patience_s(current, ahead))
                 controls = self._inbox.take_controls(_CONTROLS_PER_STEP)
-            for message in controls:
-                self._control(message)
-            if current is not None and current.ended_s is not None:
-                self._publish(current, current.ended_s)
-                current, ahead = ahead, None
-            if current is None:
-                current = self._dispatch_next()
-            elif ahead is None and self._is_nearly_over(current):
-                ahead = self._dispatch_next()
+            with self._turn:
+                for message in controls:
+                    self._control(message)
+                if current is not None and current.ended_s is not None:
+                    current, ahead = ahead, None
+                if current is None:
+                    current = self._dispatch_next()
+                elif ahead is None and self._is_nearly_over(current):
+                    ahead = self._dispatch_next()
 
     def _has_work(self, current: Batch | None, ahead: Batch | None) -> bool:
         if self._inbox.stopping or self._inbox.controls:
@@ -104,15 +105,18 @@ class StepLoop:
         return self.slowdown * self.calibrated[steps, streams]
 
     def _fetch(self) -> None:
-        """Waits for each dispatched step in turn."""
+        """Waits for each dispatched step in turn, and publishes it."""
         while True:
             batch = self._dispatched.get()
             try:
                 batch.output = np.asarray(batch.output)
             except Exception as error:
                 batch.output = error
+            ended_s = time.monotonic()
+            with self._turn:
+                self._publish(batch, ended_s)
             with self._inbox.changed:
-                batch.ended_s = time.monotonic()
+                batch.ended_s = ended_s
                 self._inbox.changed.notify()
 
     # -- one step ----------------------------------------------------------------------------

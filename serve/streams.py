@@ -24,6 +24,7 @@ class StreamLike(Protocol):
 
     prompt: str
     seed: int
+    motion_noise: bool
     events: deque[Any]
 
     @property
@@ -66,6 +67,7 @@ class Seat:
         self.stream: StreamLike = streamer.start(
             values["prompt"], seed=values.get("seed", 0), strength=values.get("strength", 1.0)
         )
+        self.stream.motion_noise = bool(values.get("motion_noise"))
         self.revision = revision
         self.last_seq = -1
         self.discontinuity = True
@@ -84,6 +86,7 @@ class Seat:
             "seed": stream.seed,
             "steps": self._steps,
             "skip_still": self._skip_still,
+            "motion_noise": stream.motion_noise,
         }
 
     def apply(self, values: dict[str, Any], revision: int) -> None:
@@ -93,6 +96,8 @@ class Seat:
             stream.set_prompt(values["prompt"])
         if "strength" in values:
             stream.strength = values["strength"]
+        if "motion_noise" in values and values["motion_noise"] != stream.motion_noise:
+            stream.motion_noise = values["motion_noise"]
         self._steps = values.get("steps", self._steps)
         self._skip_still = values.get("skip_still", self._skip_still)
         if "seed" in values and values["seed"] != stream.seed:
@@ -114,6 +119,7 @@ class Seat:
     def _start(self, *, seed: int) -> None:
         old = self.stream
         self.stream = self._streamer.start(old.prompt, seed=seed, strength=old.strength)
+        self.stream.motion_noise = old.motion_noise
         self.discontinuity = True
 
     def limit_steps(self, most: int | None) -> bool:

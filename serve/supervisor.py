@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from lsdjax.core.errors import UserError
 from lsdjax.serve.admission import Seats
+from lsdjax.serve.codecpool import CodecPool
 from lsdjax.serve.connection import Reception
 from lsdjax.serve.device import Device, describe_exit
 from lsdjax.serve.metrics import Metrics
@@ -53,7 +53,7 @@ class Supervisor:
     metrics: Metrics
     status: Status
     reception: Reception
-    codec_pool: Executor
+    codec_pool: CodecPool
     end: Callable[[], None]
     failure: UserError | None = None
     url: str = ""

@@ -26,7 +26,7 @@ def roll_out(
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, i))
         now = jax.tree.map(lambda x, i=i: x[:, i : i + 1], given)
         smear = jnp.zeros_like(previous)
-        if config.noises_history:
+        if config.history_noise and config.history_level > 0:
             smear = jax.random.normal(history_key, smear.shape, smear.dtype)
         level = jnp.maximum(level, config.history_level)
         told = now._replace(previous=add_noise(previous, smear, level), previous_level=level)

@@ -128,11 +128,6 @@ class ModelConfig:
             raise UserError(f"{name}={getattr(self, name)}; at least 1 is expected")
 
     @property
-    def noises_history(self) -> bool:
-        """Whether a stream has noise to add to its previous frame."""
-        return self.history_noise and self.history_level > 0
-
-    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tokens: one token for 16 x 16 pixels."""
         return self.height // 16, self.width // 16

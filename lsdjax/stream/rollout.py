@@ -50,7 +50,7 @@ class Rollout:
         self._params = jax.device_put(checkpoint.params)
         self._prompt = make_prompt_encoder(config)(self._params, find_tokenizer(config)(prompt))
         step = make_stream_step(config, steps, repair=False)
-        over = (None, 0, 0, 0, None, None, 0, None)
+        over = (None, 0, 0, 0, None, None, None, 0, None)
         self._step = jax.jit(jax.vmap(step, in_axes=over), donate_argnums=1)
         self.restart()
 
@@ -72,6 +72,7 @@ class Rollout:
             self._state,
             frames,
             np.asarray(input_level, np.float32),
+            np.float32(self._config.history_level),
             self._prompt,
             np.float32(1),
             self._keys,

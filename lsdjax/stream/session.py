@@ -11,6 +11,7 @@ import numpy as np
 from lsdjax.checkpoint.export import Checkpoint
 from lsdjax.core.errors import UserError
 from lsdjax.diffusion.conditioning import UNGUIDED, Guidance
+from lsdjax.diffusion.motion import HISTORY_GAIN, motion_level
 from lsdjax.model.cache import clear
 from lsdjax.model.dit import Prompt
 from lsdjax.model.prompts import find_tokenizer
@@ -75,12 +76,15 @@ class Streamer:
         self._batched = {count: _batched(step) for count, step in self._steps.items()}
         # Moved to the device once, not at every step.
         self._levels = tuple(jax.device_put(np.float32(level)) for level in (0, 1))
+        self._history_level = jax.device_put(np.float32(checkpoint.config.history_level))
+        self._follow = _follower(checkpoint.config.history_level)
         self._flags = tuple(jax.device_put(np.bool_(flag)) for flag in (False, True))
 
     @property
     def trace_count(self) -> int:
         """Compiled variants of the step and of the prompt encoder; constant once warm."""
-        jitted: tuple[Any, ...] = (self._encode, *self._steps.values(), *self._batched.values())
+        steps = *self._steps.values(), *self._batched.values()
+        jitted: tuple[Any, ...] = (self._encode, self._follow, *steps)
         return sum(function._cache_size() for function in jitted)
 
     def warm_up(self, progress: Callable[[str], None] | None = None) -> None:
@@ -102,7 +106,9 @@ class Streamer:
                 for _ in range(2):
                     np.asarray(self.submit_batch(streams, [blank] * size))
         stream.reset()
-        np.asarray(stream.submit(blank))
+        stream.motion_noise = True
+        for _ in range(2):
+            np.asarray(stream.submit(blank))
 
     def start(self, prompt: str, *, seed: int = 0, strength: float = 1.0) -> "Stream":
         """A new stream under `prompt`.
@@ -123,6 +129,7 @@ class Streamer:
             self._params,
             tuple(stream._before() for stream in streams),
             np.stack(frames),
+            tuple(s._declared(f) for s, f in zip(streams, frames, strict=True)),
             tuple(stream._encoded for stream in streams),
             tuple(stream._strength for stream in streams),
             tuple(stream._key for stream in streams),
@@ -139,10 +146,10 @@ class Streamer:
 
 def _batched(step: StreamStep) -> Callable[..., Any]:
     """The step over tuples of states, prompts and so on, one of each a stream."""
-    over = jax.vmap(step, in_axes=(None, 0, 0, None, 0, 0, 0, 0))
+    over = jax.vmap(step, in_axes=(None, 0, 0, None, 0, 0, 0, 0, 0))
 
-    def stepped(params, states, frames, prompts, strengths, keys, anchors):
-        args = (_stack(each) for each in (prompts, strengths, keys, anchors))
+    def stepped(params, states, frames, levels, prompts, strengths, keys, anchors):
+        args = (_stack(each) for each in (levels, prompts, strengths, keys, anchors))
         out = over(params, _stack(states), frames, jnp.float32(0), *args)
         new, pictures, healths = out
         count = range(len(states))
@@ -150,6 +157,16 @@ def _batched(step: StreamStep) -> Callable[..., Any]:
         return tuple(s for s, _ in split), pictures, tuple(h for _, h in split)
 
     return jax.jit(stepped, donate_argnums=1)
+
+
+def _follower(base: float) -> Callable[[np.ndarray, np.ndarray, jax.Array], jax.Array]:
+    """The jitted (frame, the one before it, history level) -> the next history level."""
+
+    def follow(frame, last, level):
+        pair = jnp.stack([last, frame]).astype(jnp.float32) / 127.5 - 1.0
+        return motion_level(pair[1:], pair[0], level, base, HISTORY_GAIN)
+
+    return jax.jit(follow)
 
 
 def _stack(trees: Sequence[Any]) -> Any:
@@ -173,6 +190,7 @@ class Stream:
         self._key = jax.random.key(seed)
         self.strength = strength
         self.steps = streamer.steps
+        self.motion_noise = False
         self.frame_index = 0
         self.events: deque[RepairEvent] = deque(maxlen=_EVENTS)
         self._controller = Controller()
@@ -201,6 +219,20 @@ class Stream:
             counts = ", ".join(map(str, self._streamer.variants))
             raise UserError(f"{value} denoising steps; one of {counts} is expected")
         self._steps = value
+
+    @property
+    def motion_noise(self) -> bool:
+        """Whether the last picture is declared, and made, the noisier the more the input moves.
+
+        What moves fast is then made from the input rather than from the past; see `motion_level`.
+        """
+        return self._motion_noise
+
+    @motion_noise.setter
+    def motion_noise(self, value: bool) -> None:
+        self._motion_noise = value
+        self._history_level = self._streamer._history_level
+        self._last: np.ndarray | None = None
 
     @property
     def drift(self) -> float:
@@ -233,6 +265,7 @@ class Stream:
             self._before(),
             frame,
             self._streamer._levels[missing],
+            self._streamer._history_level if missing else self._declared(frame),
             self._encoded,
             self._strength,
             self._key,
@@ -240,6 +273,14 @@ class Stream:
         )
         self._after(state, health, missing=missing)
         return picture
+
+    def _declared(self, frame: np.ndarray) -> jax.Array:
+        """The noise level () that the last picture is declared to have beside this frame."""
+        if self._motion_noise:
+            last, self._last = self._last, frame.copy()
+            if last is not None:
+                self._history_level = self._streamer._follow(frame, last, self._history_level)
+        return self._history_level
 
     def _before(self) -> StreamState:
         """The state for the next step, which may use its memory."""
@@ -296,3 +337,4 @@ class Stream:
         cache = clear(self._state.cache)
         self._state = self._state._replace(cache=cache)
         self._controller = Controller()
+        self.motion_noise = self._motion_noise  # nothing is known of what moves

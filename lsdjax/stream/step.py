@@ -18,10 +18,11 @@ from lsdjax.model.dit import Prompt, Told, cached_context, model_graph
 from lsdjax.stream.scorer import describe, mend, pack_health, seal_picture, seal_slot
 from lsdjax.stream.state import Seal, StreamState
 
-# (params, state, frame uint8 (height, width, 3), input level (), prompt, strength (), key,
-#  anchor () bool) -> (state, frame uint8 (height, width, 3), packed health or None without repair)
+# (params, state, frame uint8 (height, width, 3), input level (), history level (), prompt,
+#  strength (), key, anchor () bool)
+#   -> (state, frame uint8 (height, width, 3), packed health or None without repair)
 StreamStep = Callable[
-    [dict, StreamState, ArrayLike, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
+    [dict, StreamState, ArrayLike, ArrayLike, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
     tuple[StreamState, jax.Array, jax.Array | None],
 ]
 
@@ -42,7 +43,8 @@ def make_stream_step(
 ) -> StreamStep:
     """The jitted step with `steps` denoising steps a frame; donates the state.
 
-    Input level 1 says that there is no input frame: the model goes on by itself.
+    Input level 1 says that there is no input frame: the model goes on by itself. The history level
+    is the noise that the last picture is declared to have, `config.history_level` as a rule.
     The keys and values that the last denoising step computed are the ones that later frames see:
     training draws a noise level for every frame of the context, so no extra clean pass is needed
     (a model trained with `clean_pass` takes one).
@@ -55,7 +57,7 @@ def make_stream_step(
     graph, codec = model_graph(config), PixelCodec()
     levels = step_levels(steps, config.noise_shift)
 
-    def step(params, state, frame, input_level, prompt, strength, key, anchor):
+    def step(params, state, frame, input_level, history_level, prompt, strength, key, anchor):
         model = nnx.merge(graph, nnx.State(params))
         inputs = codec.encode(frame.astype(jnp.float32) / 127.5 - 1.0)[None, None]
         index = state.cache.length
@@ -63,10 +65,14 @@ def make_stream_step(
         if repair:
             state, whole, kept = mend(state, anchor)
         noise_key, history_key = jax.random.split(jax.random.fold_in(key, index))
-        history = jnp.where((index > 0) & kept, config.history_level, 1.0)[None, None]
+        history = jnp.where((index > 0) & kept, history_level, 1.0)[None, None]
         smear = jnp.zeros_like(inputs)
-        if config.noises_history:
-            smear = jax.random.normal(history_key, smear.shape, smear.dtype)
+        if config.history_noise:  # drawing it takes as long as a convolution
+            smear = jax.lax.cond(
+                history_level > 0,
+                lambda: jax.random.normal(history_key, inputs.shape, inputs.dtype),
+                lambda: smear,
+            )
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
         told = Told(inputs, jnp.full((1, 1), input_level), previous, history, events)

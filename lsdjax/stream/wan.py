@@ -18,7 +18,8 @@ from lsdjax.codec.causal import History
 from lsdjax.codec.video import VideoCodec
 from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import place
-from lsdjax.diffusion.video_input import BASE_LEVEL, motion_level
+from lsdjax.diffusion.motion import INPUT_GAIN, motion_level
+from lsdjax.diffusion.video_input import BASE_LEVEL
 from lsdjax.model.cache import KVCache, clear, init_cache
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.stream.wan_step import (
@@ -92,7 +93,8 @@ class WanStreamer:
         def take(params, frames, last, level, history):
             """Latents of uint8 frames, their last one, their noise level, the codec's history."""
             scaled = frames.astype(jnp.float32) / 127.5 - 1.0
-            level = motion_level(scaled, scaled[0] if last is None else last, level, BASE_LEVEL)
+            last = scaled[0] if last is None else last
+            level = motion_level(scaled, last, level, BASE_LEVEL, INPUT_GAIN)
             latents, history = codec.encode(params, scaled[None].astype(dtype), history)
             return latents, scaled[-1], level, history
 

@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const SLIDERS = ["strength", "sharpen", "stabilise"]; // in percent
+const SWITCHES = ["skip-still", "motion-noise"];
 const LARGEST_SEED = 2 ** 31 - 1;
 
 // Returns {offer, show, showCodec}: what a server's welcome offers, what holds, which codec is used.
@@ -12,7 +13,9 @@ export function setUpControls({ session, changeCodec }) {
       session.setParams({ [name]: target.value / 100 });
     });
   }
-  $("skip-still").addEventListener("change", ({ target }) => session.setParams({ skip_still: target.checked }));
+  for (const name of SWITCHES) {
+    $(name).addEventListener("change", ({ target }) => session.setParams({ [name.replace("-", "_")]: target.checked }));
+  }
 
   const setSeed = (seed) => {
     $("seed").value = String(seed);

@@ -283,8 +283,9 @@ export class Session extends EventTarget {
 
   // -- messages
 
-  // Changes prompt, strength, seed, steps, skip_still, stabilise, sharpen or scale. Only the latest of
-  // several quick changes is sent: one change is under way at a time. May be called at any moment.
+  // Changes prompt, strength, seed, steps, skip_still, motion_noise, stabilise, sharpen or scale. Only
+  // the latest of several quick changes is sent: one change is under way at a time. May be called at
+  // any moment.
   setParams(params) {
     Object.assign(this.#settings, params);
     this.#pendingParams = { ...this.#pendingParams, ...params };

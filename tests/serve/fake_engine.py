@@ -33,7 +33,7 @@ class FakeStream:
     def __init__(self, prompt: str, seed: int, strength: float) -> None:
         self.set_prompt(prompt)
         self.seed, self.strength, self.frame_index = seed, strength, 0
-        self.steps, self.drift = 2, 0.0
+        self.steps, self.drift, self.motion_noise = 2, 0.0, False
         self.events: deque[Any] = deque()
 
     def set_prompt(self, prompt: str) -> None:

@@ -518,6 +518,8 @@ def test_every_setting_reaches_the_server(browser: Browser, page_server: Any) ->
     effective(browser, "stabilise", 1)
     browser.run("document.getElementById('skip-still').click()")
     effective(browser, "skip_still", True)
+    browser.run("document.getElementById('motion-noise').click()")
+    effective(browser, "motion_noise", True)
     stream(browser)
     assert is_negative(browser)
 

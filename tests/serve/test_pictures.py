@@ -24,7 +24,7 @@ def test_colours_survive_h264_because_both_sides_mean_bt709() -> None:
     for colour in PURE:
         encoder.ask_for_key()
         payload, key = encoder.encode(plain(colour))
-        assert key and payload.startswith(b"\0\0\0\1")
+        assert key and bytes(payload).startswith(b"\0\0\0\1")
         picture = decoder.decode(header(), memoryview(payload))
         assert np.abs(picture.astype(int) - colour).max() <= 4
 

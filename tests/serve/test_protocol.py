@@ -27,7 +27,10 @@ from lsdjax.serve.protocol import (
 
 LIMITS = Limits()
 HELLO_FIELDS = ["version", "codecs", "size", "fps", "token", "resume"]
-PARAMS = ["prompt", "strength", "seed", "steps", "skip_still", "stabilise", "sharpen", "scale"]
+PARAMS = [
+    "prompt", "strength", "seed", "steps", "skip_still", "motion_noise", "stabilise", "sharpen",
+    "scale",
+]  # fmt: skip
 
 
 def headers() -> st.SearchStrategy[FrameHeader]:

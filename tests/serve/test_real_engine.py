@@ -56,7 +56,9 @@ def test_a_client_gets_what_the_model_makes(
             outputs = []
             for index, picture in enumerate(pictures):
                 if index == 4:
-                    await client.set_params(prompt="falling snow", strength=0.5, seed=3)
+                    await client.set_params(
+                        prompt="falling snow", strength=0.5, seed=3, motion_noise=True
+                    )
                 await client.send(picture)
                 outputs.append((await client.receive()).frame)
             return outputs
@@ -65,6 +67,7 @@ def test_a_client_gets_what_the_model_makes(
     streamer = Streamer(load_checkpoint(checkpoint), steps=1)
     first = streamer.start("pencil sketch")
     second = streamer.start("falling snow", seed=3, strength=0.5)
+    second.motion_noise = True
     expected = [np.asarray((first, second)[i // 4].submit(p)) for i, p in enumerate(pictures)]
     for output, wanted in zip(outputs, expected, strict=True):
         assert np.abs(output.astype(int) - wanted).max() <= 1

@@ -318,7 +318,10 @@ def test_a_prompt_change_at_every_frame_is_answered_every_time(server: Any) -> N
 
 @pytest.mark.parametrize("garbage", [None, {}, [], "x", 1e300, -1, True, "9" * 5000])
 def test_garbage_in_params_is_refused_and_the_stream_goes_on(server: Any, garbage: Any) -> None:
-    names = ("prompt", "strength", "seed", "steps", "skip_still", "stabilise", "sharpen", "scale")
+    names = (
+        "prompt", "strength", "seed", "steps", "skip_still", "motion_noise", "stabilise", "sharpen",
+        "scale",
+    )  # fmt: skip
 
     async def work() -> None:
         async with raw(server) as connection:
@@ -373,7 +376,7 @@ def test_broken_h264_asks_for_a_key_frame_and_goes_on(server: Any) -> None:
         encoder = Encoder(Codec.H264)
         async with raw(server) as connection:
 
-            async def send(seq: int, payload: bytes, flags: Flag) -> None:
+            async def send(seq: int, payload: bytes | memoryview, flags: Flag) -> None:
                 header = FrameHeader(Kind.INPUT, Codec.H264, seq, WIDTH, HEIGHT, flags=flags)
                 await connection.send(pack_frame(header, payload))
 

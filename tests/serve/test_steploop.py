@@ -32,7 +32,7 @@ class GatedStream:
     def __init__(self, streamer: "GatedStreamer", prompt: str, seed: int, strength: float) -> None:
         self.streamer, self.prompt, self.seed, self.strength = streamer, prompt, seed, strength
         self.resets = 0
-        self.steps, self.drift = 1, 0.0
+        self.steps, self.drift, self.motion_noise = 1, 0.0, False
         self.events: deque[Any] = deque()
 
     def set_prompt(self, prompt: str) -> None:
@@ -313,6 +313,15 @@ def test_a_still_scene_costs_no_steps_where_that_was_asked_for(bench: Bench) -> 
     bench.wait_steps(3)
     bench.end_step(2)
     assert not bench.wait_event("out", slot=3)["repeated"]
+
+
+def test_motion_noise_outlives_the_stream_that_it_was_asked_of(bench: Bench) -> None:
+    bench.open_seat(0, "a")
+    values = ({"motion_noise": True}, {"seed": 5}, {"motion_noise": False})
+    for revision, (asked, expected) in enumerate(zip(values, (True, True, False), strict=True), 1):
+        bench.loop.post({"op": "params", "seat": 0, "revision": revision, "values": asked})
+        effective = bench.wait_event("params", revision=revision)["effective"]
+        assert effective["motion_noise"] is expected
 
 
 def test_a_second_trace_is_reported(bench: Bench) -> None:

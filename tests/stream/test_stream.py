@@ -175,3 +175,41 @@ def test_wrong_frames_and_options_are_refused(streamer: Streamer, checkpoint: Ch
 def test_exporting_again_changes_nothing(checkpoint: Checkpoint, tmp_path) -> None:
     again = load_checkpoint(save_checkpoint(tmp_path / "again", checkpoint))
     jax.tree.map(np.testing.assert_array_equal, again.params, checkpoint.params)
+
+
+def test_motion_noise_follows_the_motion_and_off_is_as_if_it_had_never_been(
+    streamer: Streamer,
+) -> None:
+    clip, before = frames(6), streamer.trace_count  # each frame is unlike the last
+    plain = run(streamer.start("cartoon", seed=3), clip)
+    stream = streamer.start("cartoon", seed=3)
+    stream.motion_noise = True
+    moved = run(stream, clip)
+    np.testing.assert_array_equal(moved[0], plain[0])  # nothing is known of what moves
+    assert all((a != b).any() for a, b in zip(moved[1:], plain[1:], strict=True))
+    stream.reset()
+    np.testing.assert_array_equal(run(stream, clip), moved)
+    stream.motion_noise = False
+    stream.reset()
+    np.testing.assert_array_equal(run(stream, clip), plain)
+    assert streamer.trace_count == before
+
+
+def test_motion_noise_changes_nothing_where_nothing_moves(streamer: Streamer) -> None:
+    clip = np.repeat(frames(1), 4, axis=0)
+    stream = streamer.start("cartoon", seed=3)
+    stream.motion_noise = True
+    difference = run(stream, clip).astype(int) - run(streamer.start("cartoon", seed=3), clip)
+    assert np.abs(difference).max() <= 1
+
+
+def test_streams_of_a_batch_have_noise_of_their_own(checkpoint: Checkpoint) -> None:
+    both, clip = Streamer(checkpoint, steps=1, batch=2), frames(3)
+    pair = [both.start("cartoon", seed=3) for _ in range(2)]
+    pair[1].motion_noise = True
+    together = [np.asarray(both.submit_batch(pair, [frame, frame])) for frame in clip]
+    alone = both.start("cartoon", seed=3)
+    alone.motion_noise = True
+    for pictures, wanted in zip(together, run(alone, clip), strict=True):
+        assert np.abs(pictures[1].astype(int) - wanted).max() <= 1
+    assert (together[2][0] != together[2][1]).any()

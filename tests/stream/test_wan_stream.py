@@ -15,8 +15,9 @@ from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.video import pixel_codec, video_codec
 from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import make_mesh
+from lsdjax.diffusion.motion import INPUT_GAIN, motion_level
 from lsdjax.diffusion.renoise import solve_renoising
-from lsdjax.diffusion.video_input import motion_level, noised_input
+from lsdjax.diffusion.video_input import noised_input
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.stream.wan import WanStreamer
 from lsdjax.stream.wan_load import load_wan_streamer
@@ -156,13 +157,15 @@ def test_input_enters_as_the_model_was_made(streamer):
         WanStreamer(beside, {}, pixel_codec(), read, input="none")
 
 
-def test_motion_lowers_the_noise_and_lags():
+def test_motion_lowers_the_noise_of_the_input_and_lags():
     still = jnp.zeros((2, 4, 4, 3))
     moving = still.at[1].set(0.1)
     last = jnp.zeros((4, 4, 3))
-    assert float(motion_level(still, last, jnp.float32(0.7), 0.8)) == pytest.approx(0.79)
+    level = motion_level(still, last, jnp.float32(0.7), 0.8, INPUT_GAIN)
+    assert float(level) == pytest.approx(0.79)
     expected = 0.9 * (0.8 - 0.1 * 0.5) + 0.1 * 0.7
-    assert float(motion_level(moving, last, jnp.float32(0.7), 0.8)) == pytest.approx(expected)
+    level = motion_level(moving, last, jnp.float32(0.7), 0.8, INPUT_GAIN)
+    assert float(level) == pytest.approx(expected)
     start, declared = noised_input(jnp.ones((1, 2, 1)), jnp.full((1, 2, 1), 3.0), jnp.float32(0.75))
     assert float(declared) == pytest.approx(0.65)
     np.testing.assert_allclose(start, 0.25 + 0.75 * 3.0)

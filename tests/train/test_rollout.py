@@ -33,7 +33,8 @@ def test_a_rollout_is_a_stream(child: ModuleType, clean_pass: bool) -> None:
 
     step, state = make_stream_step(model, model.steps, repair=False), init_stream(model)
     for frame, level in zip(frames, 1 - there, strict=True):
-        told = np.float32(level), prompt, np.float32(1), key, np.bool_(False)
+        levels = np.float32(level), np.float32(model.history_level)
+        told = *levels, prompt, np.float32(1), key, np.bool_(False)
         state, _, _ = step(params, state, frame, *told)
 
     @jax.jit
