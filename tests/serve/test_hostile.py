@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 from websockets.exceptions import ConnectionClosed
-from wire import HEIGHT, WIDTH, ending, input_frame, raw, run
+from wire import HEIGHT, WIDTH, ending, input_frame, next_output, raw, run
 
 from lsdjax.serve.client import LiveClient
 from lsdjax.serve.protocol import (
@@ -74,9 +74,9 @@ async def never_acknowledge(server: Any) -> None:
     async with raw(server) as connection:
         for seq in range(20):
             await connection.send(input_frame(seq))
-        outputs = 0
-        while outputs < WINDOW:
-            outputs += isinstance(await connection.recv(), bytes)
+            if seq < WINDOW:
+                await next_output(connection)
+        outputs = WINDOW
         await connection.send(pack_json("bye"))
         with suppress(ConnectionClosed):
             while True:
