@@ -349,7 +349,7 @@ async function loadInfo() {
   const { width, height, steps } = info.model;
   const parts = [`lsdjax ${info.version}`];
   if (info.card?.name) parts.push(info.card.name);
-  if (width) parts.push(`${width}×${height}, ${steps} steps`);
+  if (width) parts.push(`${width}×${height}, ${steps} step${steps === 1 ? "" : "s"}`);
   if (info.card?.device) parts.push(info.card.device);
   $("foot").textContent = parts.join(" · ");
 }
