@@ -143,11 +143,6 @@ class Device:
         await process.start(self._spec, self._memory, waits=waits)
         return process
 
-    @property
-    def pid(self) -> int:
-        """The process id of the device process."""
-        return self._running.process.pid
-
     def kill(self) -> None:
         """Ends a process that does not answer; its "exit" follows."""
         with suppress(ProcessLookupError):
