@@ -141,15 +141,32 @@ class Traces(NamedTuple):
     queries: jax.Array
 
 
+LOGIT_BYTES = 1 << 28
+"""Of attention's logits at a time."""
+
+
 def attend(q: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array) -> jax.Array:
     """softmax(q k / sqrt(d)) v over the tokens of the visible slots, the softmax in float32.
+
+    Where the logits would take more than `LOGIT_BYTES`, groups of queries have their turn one after
+    the other (Rabe and Staats 2021), in a backward pass as well.
 
     Shapes: q (b, t, n, heads, d), keys and values (b, slots, n, heads, d), visible (slots,).
     """
     b, _, n, heads, d = q.shape
     mask = jnp.repeat(visible, n)[None, None, None]
     flat, keys, values = (x.reshape(b, x.shape[1] * n, heads, d) for x in (q, keys, values))
-    return dot_product_attention(flat, keys, values, mask).reshape(q.shape)
+    rows = flat.shape[1]
+    groups = -(-rows * b * heads * keys.shape[1] * 4 // LOGIT_BYTES)
+    if groups <= 1:
+        return dot_product_attention(flat, keys, values, mask).reshape(q.shape)
+    groups = min(groups, rows)
+    size = -(-rows // groups)
+    padded = jnp.pad(flat, ((0, 0), (0, size * groups - rows), (0, 0), (0, 0)))
+    turns = jnp.moveaxis(padded.reshape(b, groups, size, heads, d), 1, 0)
+    one = jax.checkpoint(lambda part: dot_product_attention(part, keys, values, mask))
+    made = jnp.moveaxis(jax.lax.map(one, turns), 0, 1).reshape(padded.shape)
+    return made[:, :rows].reshape(q.shape)
 
 
 class WanBlock(nnx.Module):

@@ -13,6 +13,7 @@ from lsdjax.checkpoint.layouts import check_fit, public_shapes
 from lsdjax.checkpoint.tree import unflatten
 from lsdjax.checkpoint.wan import WanComponent
 from lsdjax.core.errors import UserError
+from lsdjax.model import wan_layers
 from lsdjax.model.cache import init_cache
 from lsdjax.model.wan import (
     WanDiT,
@@ -103,6 +104,27 @@ def test_the_training_forward_is_the_public_one(golden, model):
     error = np.abs(made - latents(golden["train_out"])).max()
     print(f"largest error of the training forward: {error:.2e}")
     assert error < TOLERANCE
+
+
+def test_attention_in_groups_of_queries_is_attention(monkeypatch):
+    """Ten queries at 3 a turn, forward and backward; no array of all logits is left."""
+    rng = np.random.default_rng(0)
+    q, keys, values = (
+        jnp.asarray(rng.standard_normal((2, t, 5, 2, 6)), jnp.float32) for t in (2, 3, 3)
+    )
+    visible = jnp.array([True, False, True])
+
+    def squares(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
+        made = wan_layers.attend(*arrays, visible)
+        return jnp.sum(made**2), made
+
+    whole = jax.value_and_grad(squares, (0, 1, 2), has_aux=True)(q, keys, values)
+    monkeypatch.setattr(wan_layers, "LOGIT_BYTES", 3 * 2 * 2 * 15 * 4)
+    grouped = jax.value_and_grad(squares, (0, 1, 2), has_aux=True)
+    for one, other in zip(*map(jax.tree.leaves, (whole, grouped(q, keys, values))), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
+    told = str(jax.make_jaxpr(grouped)(q, keys, values))
+    assert "2,2,10,15]" not in told and "2,2,3,15]" in told
 
 
 TINY = WanConfig(
