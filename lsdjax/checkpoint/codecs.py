@@ -103,6 +103,6 @@ class Umt5Component(_Named[Umt5Config]):
             "attention_dim": shapes["blocks.0.attn.q.weight"][0],
             "ffn_dim": shapes["blocks.0.ffn.fc1.weight"][0],
             "heads": heads,
-            "depth": 1 + max(int(match[1]) for match in numbers if match),
+            "depth": len({match[1] for match in numbers if match}),
             "buckets": buckets,
         }

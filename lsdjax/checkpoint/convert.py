@@ -5,11 +5,12 @@ is mapped and what is written leaves in slabs, so a file may be larger than the 
 interrupted goes on where it stopped; a name appears once its file is whole.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from lsdjax.checkpoint.wan import WanComponent
 from lsdjax.core.errors import UserError
 
 FORMAT = 1
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
 COMPONENTS: dict[str, Component] = {
     component.kind: component
     for component in (WanComponent(), WanVaeComponent(), TaehvComponent(), Umt5Component())
@@ -71,12 +73,21 @@ def import_checkpoint(
     component, found = _recognise(found, source)
     dropped = tuple(name for name in found if drop and name.startswith(drop))
     found = {name: tensor for name, tensor in found.items() if name not in dropped}
+    if wrong := sorted({x.dtype.name for x in found.values()} - set(_FLOATS)):
+        raise UserError(
+            f"{str(source)!r} holds {', '.join(wrong)}; {', '.join(_FLOATS)} are expected "
+            "(quantised weights are not read)"
+        )
     shapes = {name: tensor.shape for name, tensor in found.items()}
     config = component.infer(shapes, changes or {})
     check_fit(public_shapes(component, config), shapes, str(source))
     views = {
         rule.ours: rule.layout.ours(found[rule.public].view()) for rule in component.rules(config)
     }
+    if (target / f"{component.kind}.safetensors").resolve() in {
+        tensor.path.resolve() for tensor in found.values()
+    }:
+        raise UserError(f"{str(target)!r} holds the source itself; another folder is expected")
     path, resumed = save_component(
         target, component.kind, config, views, source=describe_source(found)
     )
@@ -93,12 +104,13 @@ def save_component(
     Raises:
         UserError: there is no room.
     """
-    path = target / f"{kind}.safetensors"
-    resumed = _write(path, tensors, source or os.urandom(8).hex())
+    path, partial = target / f"{kind}.safetensors", target / f"{kind}.json.partial"
     description = {"format": FORMAT, "kind": kind, "config": dataclasses.asdict(config)}
-    partial = target / f"{kind}.json.partial"
-    partial.write_text(json.dumps(description, indent=1) + "\n")
-    os.replace(partial, target / f"{kind}.json")
+    with _explained(path):
+        target.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(description, indent=1) + "\n")
+        resumed = write_safetensors(path, tensors, source or os.urandom(8).hex())
+        os.replace(partial, target / f"{kind}.json")
     return path, resumed
 
 
@@ -119,7 +131,10 @@ def export_checkpoint(source: Path, target: Path) -> list[Conversion]:
         }
         path = target / f"{kind}.safetensors"
         stored = read_safetensors(source / f"{kind}.safetensors")
-        made.append(_report(kind, path, views, _write(path, views, describe_source(stored)), ()))
+        with _explained(path):
+            target.mkdir(parents=True, exist_ok=True)
+            resumed = write_safetensors(path, views, describe_source(stored))
+        made.append(_report(kind, path, views, resumed, ()))
     return made
 
 
@@ -171,10 +186,10 @@ def _recognise(found: Mapping[str, Stored], source: Path) -> tuple[Component, di
 _PREFIXES = ("model.", "module.", "generator.", "diffusion_model.", "model.diffusion_model.")
 
 
-def _write(path: Path, views: Mapping[str, np.ndarray], source: str) -> bool:
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        return write_safetensors(path, views, source)
+        yield
     except OSError as error:
         raise UserError(
             f"{str(path)!r}: {error.strerror}; the same command goes on where it stopped"

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lsdjax.checkpoint.tensors import Stored, read_safetensors
+from lsdjax.checkpoint.tensors import Stored, read_json, read_safetensors
 from lsdjax.checkpoint.torch_file import read_torch
 from lsdjax.core.errors import UserError
 
 INDEX = ".safetensors.index.json"
+_MAX_INDEX = 1 << 25
 _TORCH = (".pt", ".pth", ".bin", ".ckpt")
 _ENTRIES = ("generator_ema", "generator", "ema", "model", "module", "state_dict", "params")
+_LFS = b"version https://git-lfs"
 _WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
 
 
@@ -24,10 +26,32 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Stored]:
     Raises:
         UserError: there is nothing, or nothing that can be read.
     """
+    try:
+        found = _read(path, entry)
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    if strange := [name for name in found if not name.isprintable() or len(name) > 200]:
+        raise UserError(
+            f"{str(path)!r} has a tensor called {strange[0][:200]!r}; a name is expected"
+        )
+    return {_unwrapped(name): tensor for name, tensor in found.items()}
+
+
+def describe_source(tensors: Mapping[str, Stored]) -> str:
+    """The files behind `tensors` with sizes and times: another text once one of them changes."""
+    paths = sorted({tensor.path for tensor in tensors.values()})
+    told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return json.dumps(told)
+
+
+def _read(path: Path, entry: str | None) -> dict[str, Stored]:
     if path.is_dir():
         path = _only(path)
     if not path.is_file():
         raise UserError(f"no file or folder {str(path)!r}; a checkpoint is expected")
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise UserError(f"{str(path)!r} is a pointer of Git LFS, not the file: git lfs pull")
     if path.name.endswith(INDEX):
         found = _read_shards(path)
     elif path.suffix == ".safetensors":
@@ -38,14 +62,7 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Stored]:
         raise UserError(
             f"{str(path)!r}: a .safetensors file, {', '.join(_TORCH)} or a folder is expected"
         )
-    return {_unwrapped(name): tensor for name, tensor in found.items()}
-
-
-def describe_source(tensors: Mapping[str, Stored]) -> str:
-    """The files behind `tensors` with sizes and times: another text once one of them changes."""
-    paths = sorted({tensor.path for tensor in tensors.values()})
-    told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return json.dumps(told)
+    return found
 
 
 def _only(folder: Path) -> Path:
@@ -64,19 +81,22 @@ def _only(folder: Path) -> Path:
 
 def _read_shards(index: Path) -> dict[str, Stored]:
     try:
-        places = json.loads(index.read_text())["weight_map"]
+        if index.stat().st_size > _MAX_INDEX:
+            raise ValueError(f"more than {_MAX_INDEX} bytes")
+        places = read_json(index.read_bytes())["weight_map"]
         shards = {name: set(places) for name in set(places.values())}
         if any(Path(name).name != name for name in shards):
             raise ValueError("a shard outside of its folder")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{str(index)!r} is not an index of shards ({error})") from error
     found: dict[str, Stored] = {}
     for name in sorted(shards):
         if not (index.parent / name).is_file():
             raise UserError(f"{str(index)!r} names {name}, which is missing")
-        found |= read_safetensors(index.parent / name)
-    if wrong := sorted(set(places) ^ set(found)):
-        raise UserError(f"{str(index)!r} and its shards differ in {', '.join(wrong)}")
+        shard = read_safetensors(index.parent / name)
+        if wrong := sorted(set(shard) ^ {x for x, where in places.items() if where == name}):
+            raise UserError(f"{str(index)!r} and {name} differ in {', '.join(wrong)}")
+        found |= shard
     return found
 
 

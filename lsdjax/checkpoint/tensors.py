@@ -19,7 +19,8 @@ import numpy as np
 from lsdjax.core.errors import UserError
 
 SLAB_BYTES = 1 << 26
-_MAX_HEADER = 100_000_000
+_MAX_HEADER = 1 << 25
+MAX_RANK = 8
 _DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -67,7 +68,7 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
     """What a safetensors file holds.
 
     Raises:
-        UserError: it is none, or it is truncated.
+        UserError: it is none, it is truncated, or its header lies about the data.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -76,10 +77,10 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
             raise UserError(f"{str(path)!r} is not a readable safetensors file (its header)")
         try:
-            header = json.loads(file.read(length))
+            header = read_json(file.read(length))
             header.pop("__metadata__", None)
             found = {name: _stored(path, 8 + length, told) for name, told in header.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{str(path)!r} is not a readable safetensors file "
                 f"({type(error).__name__} in its header: {error})"
@@ -90,7 +91,27 @@ def read_safetensors(path: Path) -> dict[str, Stored]:
             raise UserError(
                 f"{str(path)!r} is truncated: {name} ends at byte {end}, the file at {size}"
             )
+    end = 8 + length
+    for name, tensor in sorted(found.items(), key=lambda item: item[1].offset):
+        if tensor.offset != end and 0 not in tensor.shape:
+            raise UserError(
+                f"{str(path)!r} is damaged: {name} begins at {tensor.offset}, not {end}"
+            )
+        end += math.prod(tensor.shape) * tensor.dtype.itemsize
+    if end != size:
+        raise UserError(f"{str(path)!r} is damaged: its tensors end at byte {end}, it at {size}")
     return found
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON of which no object has a name twice; raises ValueError or RecursionError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(made := dict(pairs)) < len(pairs):
+            raise ValueError("a name stands there twice")
+        return made
+
+    return json.loads(text, object_pairs_hook=once)
 
 
 def _stored(path: Path, base: int, told: Mapping[str, Any]) -> Stored:
@@ -99,8 +120,8 @@ def _stored(path: Path, base: int, told: Mapping[str, Any]) -> Stored:
     if told["dtype"] not in _DTYPES:
         raise ValueError(f"dtype {told['dtype']}")
     dtype = _DTYPES[told["dtype"]]
-    whole = all(type(n) is int and n >= 0 for n in (*shape, start, end))
-    if not whole or end - start != math.prod(shape) * dtype.itemsize:
+    whole = all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, start, end))
+    if not whole or len(shape) > MAX_RANK or end - start != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{shape} of {dtype} in bytes {start} to {end}")
     return Stored(path, base + start, dtype, shape, row_major(shape))
 

@@ -9,6 +9,7 @@ types; all of them only note what the file says. Whatever else it names is refus
 import io
 import math
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -19,10 +20,10 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from lsdjax.checkpoint.tensors import Stored
+from lsdjax.checkpoint.tensors import MAX_RANK, Stored
 from lsdjax.core.errors import UserError
 
-_MAX_PICKLE = 1 << 28
+_MAX_PICKLE = 1 << 25
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -61,7 +62,8 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
         raise pickle.UnpicklingError("a tensor without a storage")
     shape, strides = tuple(shape), tuple(strides)
     numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or not all(type(n) is int and n >= 0 for n in numbers):
+    whole = all(type(n) is int and 0 <= n < 1 << 48 for n in numbers)
+    if len(shape) != len(strides) or len(shape) > MAX_RANK or not whole:
         raise pickle.UnpicklingError(f"a tensor of shape {shape}, strides {strides}")
     return _Tensor(storage, offset, shape, strides)
 
@@ -86,7 +88,7 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and name in _STORAGES:
             return _StorageType(name)
         if (module, name) not in _NAMES:
-            raise _Refused(f"{module}.{name}")
+            raise _Refused(f"{f'{module}.{name}'[:100]!r}")
         return _NAMES[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -111,36 +113,55 @@ def read_torch(path: Path) -> dict[str, Any]:
             root = pickled[0].removesuffix("data.pkl")
             if archive.getinfo(pickled[0]).file_size > _MAX_PICKLE:
                 raise UserError(f"{str(path)!r} has a pickle of more than {_MAX_PICKLE} bytes")
-            if (name := f"{root}byteorder") in places and archive.read(name) != b"little":
+            if (name := f"{root}byteorder") in places and archive.open(name).read(9) != b"little":
                 raise UserError(f"{str(path)!r} is big-endian; little-endian is expected")
             content = archive.read(pickled[0])
-    except (zipfile.BadZipFile, OSError, struct.error, NotImplementedError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged zip may lead to
+        told = " ".join(str(error).split())[:200]
         raise UserError(
             f"{str(path)!r} is truncated, or not a file that torch.save wrote since version 1.6 "
-            f"({error})"
+            f"({told})"
         ) from error
     try:
+        _check_places(content)
         tree = _Unpickler(io.BytesIO(content)).load()
+        places = {name.removeprefix(f"{root}data/"): place for name, place in places.items()}
+        return _resolve(tree, path, places) if isinstance(tree, Mapping) else {}
+    except UserError:
+        raise
     except _Refused as error:
         raise UserError(
             f"{str(path)!r} names {error}: only tensors are read, nothing of a file is run; "
             "a safetensors file, or one with the state dict alone, is expected"
         ) from None
     except Exception as error:  # whatever a damaged pickle may lead to
-        raise UserError(f"{str(path)!r} is damaged ({type(error).__name__}: {error})") from error
-    places = {name.removeprefix(f"{root}data/"): place for name, place in places.items()}
-    return _resolve(tree, path, places) if isinstance(tree, Mapping) else {}
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"{str(path)!r} is damaged ({type(error).__name__}: {told})") from error
+
+
+def _check_places(content: bytes) -> None:
+    """Refuse a pickle that stores at a place so far up that the table alone fills the memory."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if "PUT" in opcode.name and int(argument) > len(content):
+            raise pickle.UnpicklingError(f"{opcode.name} {argument}")
 
 
 def _places(path: Path, archive: zipfile.ZipFile) -> dict[str, tuple[int, int]]:
     """Of each entry that is not packed, the byte where it begins, and its size."""
     places = {}
+    length = path.stat().st_size
+    if len({entry.filename for entry in archive.infolist()}) < len(archive.infolist()):
+        raise zipfile.BadZipFile("two entries of one name")
     with path.open("rb") as file:
         for entry in archive.infolist():
             file.seek(entry.header_offset)
             header = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
             if entry.compress_type == zipfile.ZIP_STORED and header[0] == b"PK\x03\x04":
                 start = entry.header_offset + _LOCAL_HEADER.size + header[-2] + header[-1]
+                if start + entry.file_size > length:
+                    raise zipfile.BadZipFile(f"{entry.filename[:100]!r} ends behind the file")
                 places[entry.filename] = (start, entry.file_size)
     return places
 
@@ -161,7 +182,8 @@ def _locate(
     storage, dtype = tensor.storage, _STORAGES[tensor.storage.name]
     start, size = places.get(storage.key, (0, -1))
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
-    needed = (tensor.offset + last + 1) * dtype.itemsize if math.prod(tensor.shape) else 0
+    count = math.prod(tensor.shape)
+    needed = (tensor.offset + max(last + 1, count)) * dtype.itemsize if count else 0
     if size < max(needed, storage.length * dtype.itemsize):
         raise UserError(
             f"{str(path)!r} is damaged: {name} needs {needed} bytes of a storage of {size}"

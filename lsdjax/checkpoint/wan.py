@@ -52,7 +52,7 @@ class WanComponent:
         found = {
             "beside": channels != made,
             "dim": dim,
-            "depth": 1 + max(int(match[1]) for match in numbers if match),
+            "depth": len({match[1] for match in numbers if match}),
             "ffn_dim": ffn_dim,
             "frequency_dim": frequency_dim,
             "text_dim": text_dim,

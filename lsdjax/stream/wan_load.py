@@ -72,7 +72,7 @@ def load_wan_streamer(
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     params = unflatten(
         {
-            name: view.astype(jnp.dtype(dtype)) if name.endswith(".kernel") else view
+            name: view.astype(jnp.dtype(dtype), copy=False) if name.endswith(".kernel") else view
             for name, view in model.tensors.items()
         }
     )

@@ -270,6 +270,99 @@ def damaged(tmp_path: Path, how: str) -> Path:
     return path
 
 
+def safetensors(header: str | bytes, data: bytes = bytes(8)) -> bytes:
+    header = header.encode() if isinstance(header, str) else header
+    return struct.pack("<Q", len(header)) + header + data
+
+
+def tensor(*ints: Any) -> Call:
+    """A float32 tensor of four numbers' storage: offset, shape, strides."""
+    storage = Storage("FloatStorage", "0", 4)
+    return Call("torch._utils", "_rebuild_tensor_v2", storage, *ints)
+
+
+HALF = '{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
+ITSELF: dict[str, Any] = {}
+ITSELF["x"] = ITSELF
+PICKLES = {
+    "within itself": pickle.dumps(ITSELF, 2),
+    "far memo": b"\x80\x02}r" + struct.pack("<I", 0xFFFFFFF0) + b".",
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (safetensors("[" * 100_000), "RecursionError in its header"),
+        (safetensors(b'{"\xff":1}'), "UnicodeDecodeError in its header"),
+        (safetensors('{"x":' + HALF % (0, 4) + ',"x":' + HALF % (4, 8) + "}"), "twice"),
+        (safetensors('{"x":' + HALF % (0, 4) + ',"y":' + HALF % (0, 4) + "}"), "y begins at"),
+        (safetensors('{"x":' + HALF % (0, 4) + "}"), "its tensors end at byte"),
+        (safetensors('{"x":' + HALF.replace("1", "-1") % (0, 4) + "}"), "ValueError in its"),
+        (safetensors('{"x":' + HALF.replace("[1]", str([1] * 99)) % (0, 4) + "}"), "ValueError"),
+        (safetensors('{"x":' + HALF.replace("F32", "F4") % (0, 4) + "}"), "dtype F4"),
+        (struct.pack("<Q", 1 << 40) + bytes(99), "not a readable safetensors file"),
+        (
+            safetensors('{"x\\nrm":' + HALF % (0, 8) + "}").replace(b"[1]", b"[2]"),
+            "a tensor called",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ({"x": tensor(0, (2, 2), (-2, 1))}, "UnpicklingError: a tensor of shape"),
+        ({"x": tensor(3, (2,), (1,))}, "needs 20 bytes of a storage of 16"),
+        ({"x": tensor(0, (9, 9), (0, 0))}, "needs 324 bytes of a storage of 16"),
+        ({"x": tensor(0, (1 << 60,), (0,))}, "UnpicklingError: a tensor of shape"),
+        ("within itself", "RecursionError"),
+        ("zip ends early", "two entries|ends behind the file|truncated"),
+        ("zip twice", "two entries of one name"),
+        ("far memo", "LONG_BINPUT"),
+    ],
+    ids=range(19),
+)
+def test_hostile_files_are_refused_before_they_cost_anything(tmp_path, content, message):
+    path = tmp_path / "hostile.safetensors"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        tree = content if isinstance(content, dict) else {}
+        path = save_torch(tmp_path / "hostile.pt", {**tree, "y": np.zeros(4, np.float32)})
+    if isinstance(content, str) and content in PICKLES:
+        pickled = PICKLES[content]
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickled)
+    elif content == "zip twice":
+        with pytest.warns(UserWarning), zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({}, 2))
+    elif content == "zip ends early":  # the list at the end says more than there is
+        raw = bytearray(path.read_bytes())
+        entry = raw.index(b"PK\x01\x02")
+        raw[entry + 20 : entry + 28] = struct.pack("<2I", 1 << 24, 1 << 24)
+        path.write_bytes(raw)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=message) as raised:
+        import_checkpoint(path, tmp_path / "ours")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 1000
+    assert peak < 40e6
+
+
+def test_what_cannot_be_a_model_is_refused(tmp_path):
+    """A number of blocks that is only claimed, quantised weights, the source as its own target."""
+    weights = public("wan")
+    weights["blocks.999999999.modulation"] = weights["blocks.0.modulation"]
+    save_file(weights, tmp_path / "deep.safetensors")
+    with pytest.raises(UserError, match=r"1 unused \(blocks.999999999.modulation\)"):
+        import_checkpoint(tmp_path / "deep.safetensors", tmp_path, changes=CHANGES["wan"])
+    save_file(public("taehv", ml_dtypes.float8_e4m3fn), tmp_path / "eight.safetensors")
+    with pytest.raises(UserError, match="holds float8_e4m3fn; bfloat16, float16"):
+        import_checkpoint(tmp_path / "eight.safetensors", tmp_path)
+    save_file(public("taehv"), tmp_path / "taehv.safetensors")
+    with pytest.raises(UserError, match="holds the source itself"):
+        import_checkpoint(tmp_path / "taehv.safetensors", tmp_path)
+    with pytest.raises(UserError, match=r"File exists|Not a directory"):
+        import_checkpoint(tmp_path / "taehv.safetensors", tmp_path / "deep.safetensors")
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
