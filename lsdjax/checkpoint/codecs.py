@@ -38,6 +38,12 @@ class _Named[Config]:
     def read_config(self, values: Any, what: str) -> Config:
         return read_record(self.config, values, what)
 
+    def public_name(self, name: str) -> str:
+        return name
+
+    def diffusers_name(self, name: str) -> str:
+        raise UserError(f"diffusers' names of {self.kind} are not known, those of wan alone")
+
     def rules(self, config: Config) -> list[Rule]:
         return [Rule(name, name) for name in self.shapes(config)]
 

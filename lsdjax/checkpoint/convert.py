@@ -18,6 +18,7 @@ import numpy as np
 
 from lsdjax.checkpoint.codecs import TaehvComponent, Umt5Component, WanVaeComponent
 from lsdjax.checkpoint.layouts import Component, check_fit, public_shapes
+from lsdjax.checkpoint.lora import Lora
 from lsdjax.checkpoint.source import describe_source, read_tensors
 from lsdjax.checkpoint.tensors import Stored, read_safetensors, write_safetensors
 from lsdjax.checkpoint.wan import WanComponent
@@ -59,11 +60,14 @@ def import_checkpoint(
     entry: str | None = None,
     changes: Mapping[str, Any] | None = None,
     drop: tuple[str, ...] = (),
+    lora: Path | None = None,
+    lora_alpha: float | None = None,
 ) -> Conversion:
     """Put the public checkpoint at `source` into the folder `target`, under our names.
 
     changes: of the config, what the tensors do not tell. drop: beginnings of the names of tensors
-    that may be left out.
+    that may be left out. lora, lora_alpha: updates to add to the matrices, see
+    `lsdjax.checkpoint.lora`.
 
     Raises:
         UserError: it cannot be read, is of no kind that we have, has tensors that are missing,
@@ -71,6 +75,12 @@ def import_checkpoint(
     """
     found = read_tensors(source, entry)
     component, found = _recognise(found, source)
+    named = {component.public_name(name): tensor for name, tensor in found.items()}
+    if len(named) < len(found):
+        raise UserError(
+            f"{str(source)!r} has a tensor under its public name and diffusers' at once"
+        )
+    found = named
     dropped = tuple(name for name in found if drop and name.startswith(drop))
     found = {name: tensor for name, tensor in found.items() if name not in dropped}
     if wrong := sorted({x.dtype.name for x in found.values()} - set(_FLOATS)):
@@ -81,16 +91,21 @@ def import_checkpoint(
     shapes = {name: tensor.shape for name, tensor in found.items()}
     config = component.infer(shapes, changes or {})
     check_fit(public_shapes(component, config), shapes, str(source))
-    views = {
+    views: dict[str, Any] = {
         rule.ours: rule.layout.ours(found[rule.public].view()) for rule in component.rules(config)
     }
+    told = describe_source(found)
+    if lora is not None:
+        updates = Lora(lora, component.public_name, lora_alpha)
+        updates.check_used(found)
+        for rule in component.rules(config):
+            views[rule.ours] = updates.merge(rule.public, shapes[rule.public], views[rule.ours])
+        told += f"{describe_source(updates.tensors)} {lora_alpha}"
     if (target / f"{component.kind}.safetensors").resolve() in {
         tensor.path.resolve() for tensor in found.values()
     }:
         raise UserError(f"{str(target)!r} holds the source itself; another folder is expected")
-    path, resumed = save_component(
-        target, component.kind, config, views, source=describe_source(found)
-    )
+    path, resumed = save_component(target, component.kind, config, views, source=told)
     return _report(component.kind, path, views, resumed, dropped)
 
 
@@ -114,8 +129,10 @@ def save_component(
     return path, resumed
 
 
-def export_checkpoint(source: Path, target: Path) -> list[Conversion]:
+def export_checkpoint(source: Path, target: Path, *, diffusers: bool = False) -> list[Conversion]:
     """Write each network of the folder `source`, one of ours, under its public names.
+
+    diffusers: under those of diffusers instead.
 
     Raises:
         UserError: the folder is damaged, or there is no room.
@@ -125,9 +142,12 @@ def export_checkpoint(source: Path, target: Path) -> list[Conversion]:
     made = []
     for kind in kinds_in(source):
         loaded = load_component(source, kind)
+        component = COMPONENTS[kind]
         views = {
-            rule.public: rule.layout.public(loaded.tensors[rule.ours])
-            for rule in COMPONENTS[kind].rules(loaded.config)
+            component.diffusers_name(rule.public) if diffusers else rule.public: rule.layout.public(
+                loaded.tensors[rule.ours]
+            )
+            for rule in component.rules(loaded.config)
         }
         path = target / f"{kind}.safetensors"
         stored = read_safetensors(source / f"{kind}.safetensors")

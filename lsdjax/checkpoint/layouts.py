@@ -79,6 +79,14 @@ class Component(Protocol):
 
     def rules(self, config: Any) -> list[Rule]: ...
 
+    def public_name(self, name: str) -> str:
+        """The public name of a tensor that diffusers calls `name`; others are returned as given."""
+        ...
+
+    def diffusers_name(self, name: str) -> str:
+        """What diffusers calls the tensor of the public `name`."""
+        ...
+
     def shapes(self, config: Any) -> dict[str, tuple[int, ...]]:
         """Our names and shapes."""
         ...

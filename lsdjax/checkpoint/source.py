@@ -12,7 +12,10 @@ from lsdjax.core.errors import UserError
 INDEX = ".safetensors.index.json"
 _MAX_INDEX = 1 << 25
 _TORCH = (".pt", ".pth", ".bin", ".ckpt")
-_ENTRIES = ("generator_ema", "generator", "ema", "model", "module", "state_dict", "params")
+_ENTRIES = (
+    "generator_ema", "generator", "generator_lora", "ema",
+    "model", "module", "state_dict", "params",
+)  # fmt: skip
 _LFS = b"version https://git-lfs"
 _WRAPPERS = ("_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_orig_mod.")
 

@@ -144,7 +144,7 @@ def read_torch(path: Path) -> dict[str, Any]:
 def _check_places(content: bytes) -> None:
     """Refuse a pickle that stores at a place so far up that the table alone fills the memory."""
     for opcode, argument, _ in pickletools.genops(content):
-        if "PUT" in opcode.name and int(argument) > len(content):
+        if "PUT" in opcode.name and int(argument or 0) > len(content):
             raise pickle.UnpicklingError(f"{opcode.name} {argument}")
 
 

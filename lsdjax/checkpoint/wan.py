@@ -22,6 +22,32 @@ _TOP = {
     "time_projection.1": "told",
     "head.head": "head",
 }
+# What WanTransformer3DModel of diffusers calls them, outside of blocks and in them.
+_DIFFUSERS = {
+    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
+    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
+    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
+    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
+    "time_projection.1": "condition_embedder.time_proj",
+    "head.head": "proj_out",
+    "head.modulation": "scale_shift_table",
+}
+_DIFFUSERS_BLOCK = {
+    "modulation": "scale_shift_table",
+    "norm3": "norm2",
+    "ffn.0": "ffn.net.0.proj",
+    "ffn.2": "ffn.net.2",
+    **{
+        f"{theirs}.{part}": f"{name}.{other}"
+        for theirs, name in (("self_attn", "attn1"), ("cross_attn", "attn2"))
+        for part, other in (
+            *((x, f"to_{x}") for x in "qkv"),
+            ("o", "to_out.0"),
+            ("norm_q", "norm_q"),
+            ("norm_k", "norm_k"),
+        )
+    },
+}
 _ATTENTION = {"q": "q", "k": "k", "v": "v", "o": "out"}
 
 
@@ -63,6 +89,14 @@ class WanComponent:
     def read_config(self, values: Any, what: str) -> WanConfig:
         return read_record(WanConfig, values, what)
 
+    def public_name(self, name: str) -> str:
+        return _rename(
+            name, *({y: x for x, y in t.items()} for t in (_DIFFUSERS, _DIFFUSERS_BLOCK))
+        )
+
+    def diffusers_name(self, name: str) -> str:
+        return _rename(name, _DIFFUSERS, _DIFFUSERS_BLOCK)
+
     def rules(self, config: WanConfig) -> list[Rule]:
         rules = [
             Rule("patch_embedding.weight", "patch.kernel", patch(PATCH)),
@@ -77,6 +111,13 @@ class WanComponent:
 
     def shapes(self, config: WanConfig) -> dict[str, tuple[int, ...]]:
         return parameter_shapes(lambda rngs: WanDiT(config, rngs=rngs))
+
+
+def _rename(name: str, outside: Mapping[str, str], inside: Mapping[str, str]) -> str:
+    match = re.fullmatch(r"(blocks\.\d+\.)?(.*?)(\.weight|\.bias)?", name)
+    assert match is not None  # names are printable
+    block, stem, end = match.groups(default="")
+    return block + (inside if block else outside).get(stem, stem) + end
 
 
 def _block(block: str) -> list[Rule]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -41,6 +41,15 @@ class ConvertCommand:
         UseAppendAction[tuple[str, ...]],
         arg(metavar="PREFIX", help="leave out tensors whose name begins so"),
     ] = ()
+    lora: Annotated[
+        Path | None, arg(metavar="FILE", help="a LoRA to add to the matrices on the way in")
+    ] = None
+    lora_alpha: Annotated[
+        float | None, arg(metavar="A", help="its alpha where the file does not tell; else its rank")
+    ] = None
+    names: Annotated[
+        Literal["public", "diffusers"], arg(help="whose names to write on the way back")
+    ] = "public"
     json: JsonOption = False
 
     def run(self) -> int:
@@ -53,18 +62,22 @@ class ConvertCommand:
     def _export(self) -> dict[str, Any]:
         from lsdjax.checkpoint.convert import export_checkpoint
 
-        if self.preset or self.set or self.entry or self.drop:
+        if self.preset or self.set or self.entry or self.drop or self.lora:
             raise UserError(
                 f"{str(self.source)!r} is a folder of lsdjax's, which goes back under public "
-                "names as it is: --preset, --set, --entry and --drop are for the way in"
+                "names as it is: --preset, --set, --entry, --drop and --lora are for the way in"
             )
-        made = export_checkpoint(self.source, self.target)
+        made = export_checkpoint(self.source, self.target, diffusers=self.names == "diffusers")
         return {"written": [conversion._asdict() for conversion in made]}
 
     def _import(self) -> dict[str, Any]:
         from lsdjax.checkpoint.convert import import_checkpoint
         from lsdjax.configs.wan import wan_preset
 
+        if self.names != "public":
+            raise UserError("--names is for the way back; diffusers' names are read as they are")
+        if self.lora is None and self.lora_alpha is not None:
+            raise UserError("--lora-alpha is for --lora FILE")
         changes = asdict(wan_preset(self.preset)) if self.preset else {}
         made = import_checkpoint(
             self.source,
@@ -72,6 +85,8 @@ class ConvertCommand:
             entry=self.entry,
             changes=changes | dict(map(parse_setting, self.set)),
             drop=self.drop,
+            lora=self.lora,
+            lora_alpha=self.lora_alpha,
         )
         for name in made.dropped:
             warn(f"left out {name}")

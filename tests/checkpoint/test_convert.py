@@ -446,3 +446,105 @@ def test_the_command_line_converts_and_refuses(tmp_path, capsys):
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
     assert cli.main(["convert", ours, ours]) == 2
     assert "is the source itself" in capsys.readouterr().err
+
+
+def test_diffusers_names_are_read_and_written(tmp_path, capsys):
+    """Some names as WanTransformer3DModel has them; the bits are those of the public ones."""
+    component, before = COMPONENTS["wan"], public("wan")
+    theirs = {component.diffusers_name(name): x for name, x in before.items()}
+    assert len(theirs) == len(before)
+    assert {component.public_name(name) for name in (*theirs, *before)} == set(before)
+    assert set(theirs) & set(before) == {"patch_embedding.weight", "patch_embedding.bias"}
+    for name, public_name in {
+        "condition_embedder.time_proj.bias": "time_projection.1.bias",
+        "condition_embedder.text_embedder.linear_2.weight": "text_embedding.2.weight",
+        "proj_out.weight": "head.head.weight",
+        "scale_shift_table": "head.modulation",
+        "blocks.1.scale_shift_table": "blocks.1.modulation",
+        "blocks.0.attn1.to_out.0.bias": "blocks.0.self_attn.o.bias",
+        "blocks.0.attn2.to_k.weight": "blocks.0.cross_attn.k.weight",
+        "blocks.0.attn2.norm_q.weight": "blocks.0.cross_attn.norm_q.weight",
+        "blocks.0.norm2.bias": "blocks.0.norm3.bias",
+        "blocks.0.ffn.net.0.proj.weight": "blocks.0.ffn.0.weight",
+        "blocks.0.ffn.net.2.bias": "blocks.0.ffn.2.bias",
+    }.items():
+        np.testing.assert_array_equal(theirs[name], before[public_name])
+    save_file(theirs, tmp_path / "theirs.safetensors")
+    import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "ours", changes=CHANGES["wan"])
+    export_checkpoint(tmp_path / "ours", tmp_path / "back")
+    assert same(load_file(tmp_path / "back" / "wan.safetensors"), before)
+    convert = ["convert", str(tmp_path / "ours"), str(tmp_path / "again"), "--names", "diffusers"]
+    assert cli.main(convert) == 0
+    assert same(load_file(tmp_path / "again" / "wan.safetensors"), theirs)
+    save_file({**theirs, "blocks.0.norm3.bias": before["blocks.0.norm3.bias"]}, tmp_path / "b.bin")
+    (tmp_path / "b.bin").rename(tmp_path / "both.safetensors")
+    with pytest.raises(UserError, match="under its public name and diffusers' at once"):
+        import_checkpoint(tmp_path / "both.safetensors", tmp_path / "x", changes=CHANGES["wan"])
+    save_file(public("taehv"), tmp_path / "taehv.safetensors")
+    import_checkpoint(tmp_path / "taehv.safetensors", tmp_path / "ours")
+    with pytest.raises(UserError, match="diffusers' names of taehv are not known"):
+        export_checkpoint(tmp_path / "ours", tmp_path / "more", diffusers=True)
+    capsys.readouterr()
+
+
+Q, FFN = "blocks.1.self_attn.q", "blocks.0.ffn.0"
+
+
+@pytest.mark.parametrize(
+    ("names", "alpha", "scale"),
+    [
+        (("base_model.model.{}.lora_A.weight", "base_model.model.{}.lora_B.weight"), None, 1.0),
+        (("base_model.model.{}.lora_A.weight", "base_model.model.{}.lora_B.weight"), 6.0, 2.0),
+        (("{}.lora_A.default.weight", "{}.lora_B.default.weight"), None, 1.0),
+        (("diffusion_model.{}.lora_down.weight", "diffusion_model.{}.lora_up.weight"), "own", 0.5),
+    ],
+)
+def test_a_lora_is_added_slab_by_slab(tmp_path, monkeypatch, names, alpha, scale):
+    """W + alpha / rank * B A in float64; every other tensor keeps its bits."""
+    rng, before = np.random.default_rng(2), public("wan")
+    updates: dict[str, np.ndarray] = {}
+    expected = {name: x.astype(np.float64) for name, x in before.items()}
+    for module in (Q, FFN):
+        outputs, inputs = before[f"{module}.weight"].shape
+        pair = rng.standard_normal((3, inputs)), rng.standard_normal((outputs, 3))
+        down, up = (x.astype(np.float32) for x in pair)
+        updates |= {names[0].format(module): down, names[1].format(module): up}
+        if alpha == "own":
+            updates[f"diffusion_model.{module}.alpha"] = np.array(1.5, np.float32)
+        expected[f"{module}.weight"] += scale * up.astype(np.float64) @ down.astype(np.float64)
+    lora = save_torch(tmp_path / "lora.pt", {"generator_lora": updates, "step": 3})
+    save_file(before, tmp_path / "theirs.safetensors")
+    monkeypatch.setattr(tensors_module, "SLAB_BYTES", 500)
+    import_checkpoint(
+        tmp_path / "theirs.safetensors", tmp_path / "ours", changes=CHANGES["wan"], lora=lora,
+        lora_alpha=alpha if isinstance(alpha, float) else None,
+    )  # fmt: skip
+    export_checkpoint(tmp_path / "ours", tmp_path / "back")
+    made = load_file(tmp_path / "back" / "wan.safetensors")
+    for module in (Q, FFN):
+        after, want = made.pop(f"{module}.weight"), expected[f"{module}.weight"]
+        assert after.dtype == ml_dtypes.bfloat16
+        np.testing.assert_allclose(after.astype(np.float64), want, rtol=2**-8, atol=1e-5)
+        before.pop(f"{module}.weight")
+    assert same(made, before)
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        ({f"{Q}.lora_A.weight": (3, 48)}, "half of blocks.1.self_attn.q.weight"),
+        ({f"{Q}.lora_A.weight": (3, 48), f"{Q}.lora_B.weight": (48, 2)}, "cannot take an update"),
+        ({"blocks.9.x.lora_A.weight": (3, 48), "blocks.9.x.lora_B.weight": (48, 3)}, "no matrix"),
+        ({f"{Q}.weight": (48, 48)}, "is no LoRA of matrices alone"),
+    ],
+)
+def test_a_lora_of_another_model_is_refused(tmp_path, updates, message):
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    made = {name: np.ones(shape, np.float32) for name, shape in updates.items()}
+    save_file(made, tmp_path / "lora.safetensors")
+    with pytest.raises(UserError, match=message):
+        import_checkpoint(
+            tmp_path / "theirs.safetensors", tmp_path / "ours", changes=CHANGES["wan"],
+            lora=tmp_path / "lora.safetensors",
+        )  # fmt: skip
+    assert not (tmp_path / "ours").exists()

@@ -114,8 +114,8 @@ def test_attention_in_groups_of_queries_is_attention(monkeypatch):
     )
     visible = jnp.array([True, False, True])
 
-    def squares(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
-        made = wan_layers.attend(*arrays, visible)
+    def squares(q: jax.Array, keys: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+        made = wan_layers.attend(q, keys, values, visible)
         return jnp.sum(made**2), made
 
     whole = jax.value_and_grad(squares, (0, 1, 2), has_aux=True)(q, keys, values)
