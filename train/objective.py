@@ -28,8 +28,6 @@ from lsdjax.diffusion.history import (
     noisy_history,
     own_history,
 )
-from lsdjax.diffusion.schedule import expand, velocity_from_sample
-from lsdjax.diffusion.shortcut import Predictor
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import (
     PASSED,
@@ -127,7 +125,7 @@ def picture_objective(
     def picture_loss(
         params, key, source: Source, tokens, bank, guides
     ) -> tuple[jax.Array, PictureReport]:
-        keys = jax.random.split(key, 12)
+        keys = jax.random.split(key, 11)
         examples = crop(source.examples(keys[0], shape), side)
         inputs, targets, previous, faint = (codec.encode(part) for part in examples[:4])
         model = nnx.merge(graph, nnx.State(params["model"]))
@@ -190,16 +188,10 @@ def picture_objective(
         denoise = denoiser(model, prompt, sizes, cache)
         previous = faded_history(keys[6], given.previous, faint, share=stage.fade)
         if stage.own_history and frames > 1:
-            halved = None
-            if config.distils:  # a student is asked for one step, and for more
-                halved = jax.random.bernoulli(keys[11], 0.5, (clips, 1))
+            pure = jnp.ones((clips, frames))
             previous = own_history(
                 keys[5],
-                lambda told: shown_picture(
-                    lambda x, s, d: denoise(x, s, d, told, 1 - present)[0],
-                    noise,
-                    halved,
-                ),
+                lambda told: denoise(noise, pure, pure, told, 1 - present)[0],
                 previous,
                 share=stage.own_history,
                 depth=stage.own_depth,
@@ -239,22 +231,6 @@ def picture_objective(
         return learned.loss, report
 
     return picture_loss
-
-
-def shown_picture(predict: Predictor, noise: jax.Array, halved: jax.Array | None) -> jax.Array:
-    """What a stream shows that begins at `noise` (b, t, ...): the sample after its last step.
-
-    It takes one step, or two of half the size in the clips that `halved` (b, 1) names.
-    """
-    pure = jnp.ones(noise.shape[:2])
-    if halved is None:
-        return predict(noise, pure, pure)
-    half = jnp.broadcast_to(halved, pure.shape)
-    size = jnp.where(half, 0.5, 1.0)
-    first = predict(noise, pure, size)
-    landed = noise - expand(size, noise) * velocity_from_sample(noise, first, pure)
-    second = predict(landed, 0.5 * pure, 0.5 * pure)
-    return jnp.where(expand(half, noise) > 0, second, first)
 
 
 def text_objective(graph: Graph, config: TrainConfig) -> TextLoss:
