@@ -100,7 +100,7 @@ def import_checkpoint(
         updates.check_used(found)
         for rule in component.rules(config):
             views[rule.ours] = updates.merge(rule.public, shapes[rule.public], views[rule.ours])
-        told += f"{describe_source(updates.tensors)} {lora_alpha}"
+        told += updates.describe()
     if (target / f"{component.kind}.safetensors").resolve() in {
         tensor.path.resolve() for tensor in found.values()
     }:
@@ -132,23 +132,24 @@ def save_component(
 def export_checkpoint(source: Path, target: Path, *, diffusers: bool = False) -> list[Conversion]:
     """Write each network of the folder `source`, one of ours, under its public names.
 
-    diffusers: under those of diffusers instead.
+    diffusers: under those of diffusers instead, where all of them are known.
 
     Raises:
-        UserError: the folder is damaged, or there is no room.
+        UserError: the folder is damaged, a name is not known, or there is no room.
     """
     if source.resolve() == target.resolve():
         raise UserError(f"{str(target)!r} is the source itself; another folder is expected")
-    made = []
-    for kind in kinds_in(source):
-        loaded = load_component(source, kind)
-        component = COMPONENTS[kind]
-        views = {
+    networks: dict[str, dict[str, np.ndarray]] = {}
+    for kind in kinds_in(source):  # all of them before any is written
+        loaded, component = load_component(source, kind), COMPONENTS[kind]
+        networks[kind] = {
             component.diffusers_name(rule.public) if diffusers else rule.public: rule.layout.public(
                 loaded.tensors[rule.ours]
             )
             for rule in component.rules(loaded.config)
         }
+    made = []
+    for kind, views in networks.items():
         path = target / f"{kind}.safetensors"
         stored = read_safetensors(source / f"{kind}.safetensors")
         with _explained(path):

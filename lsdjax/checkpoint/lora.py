@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lsdjax.checkpoint.source import read_tensors
+from lsdjax.checkpoint.source import describe_source, read_tensors
 from lsdjax.checkpoint.tensors import Stored
 from lsdjax.core.errors import UserError
 
@@ -71,11 +71,11 @@ class Lora:
             UserError: it cannot be read, or holds anything but whole updates.
         """
         self._path = path
-        self.tensors = read_tensors(path)
+        self._tensors = read_tensors(path)
         self._parts: dict[str, dict[str, Stored]] = {}
-        alpha = _told_alpha(path) if alpha is None else alpha
+        self._alpha = _told_alpha(path) if alpha is None else alpha
         unused = []
-        for name, tensor in self.tensors.items():
+        for name, tensor in self._tensors.items():
             if (match := _NAME.fullmatch(name)) is None:
                 unused.append(name)
                 continue
@@ -85,7 +85,10 @@ class Lora:
         if unused or torn or not self._parts:
             told = ", ".join([*unused, *(f"half of {name}" for name in torn)]) or "nothing"
             raise UserError(f"{str(path)!r} is no LoRA of matrices alone: it holds {told}")
-        self._alpha = alpha
+
+    def describe(self) -> str:
+        """Of what the updates are made: another text once they change."""
+        return f"{describe_source(self._tensors)} {self._alpha}"
 
     def merge(self, name: str, shape: tuple[int, ...], base: np.ndarray) -> np.ndarray | Merged:
         """`base` (inputs, outputs), ours of the matrix `name` of public `shape`, updated."""

@@ -41,10 +41,14 @@ def read_tensors(path: Path, entry: str | None = None) -> dict[str, Stored]:
 
 
 def describe_source(tensors: Mapping[str, Stored]) -> str:
-    """The files behind `tensors` with sizes and times: another text once one of them changes."""
+    """Where `tensors` lie, in files of which sizes and times: another text once one of it changes.
+
+    A file may hold several sets of weights of the same names and shapes.
+    """
     paths = sorted({tensor.path for tensor in tensors.values()})
-    told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return json.dumps(told)
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    places = [(name, tensor.path.name, tensor.offset) for name, tensor in tensors.items()]
+    return json.dumps([files, places])
 
 
 def _read(path: Path, entry: str | None) -> dict[str, Stored]:

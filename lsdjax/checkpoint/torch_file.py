@@ -113,8 +113,10 @@ def read_torch(path: Path) -> dict[str, Any]:
             root = pickled[0].removesuffix("data.pkl")
             if archive.getinfo(pickled[0]).file_size > _MAX_PICKLE:
                 raise UserError(f"{str(path)!r} has a pickle of more than {_MAX_PICKLE} bytes")
-            if (name := f"{root}byteorder") in places and archive.open(name).read(9) != b"little":
-                raise UserError(f"{str(path)!r} is big-endian; little-endian is expected")
+            if (name := f"{root}byteorder") in places:
+                with archive.open(name) as order:
+                    if order.read(9) != b"little":
+                        raise UserError(f"{str(path)!r} is big-endian; little-endian is expected")
             content = archive.read(pickled[0])
     except UserError:
         raise

@@ -48,6 +48,9 @@ _DIFFUSERS_BLOCK = {
         )
     },
 }
+_PUBLIC, _PUBLIC_BLOCK = (
+    {theirs: public for public, theirs in table.items()} for table in (_DIFFUSERS, _DIFFUSERS_BLOCK)
+)
 _ATTENTION = {"q": "q", "k": "k", "v": "v", "o": "out"}
 
 
@@ -90,9 +93,7 @@ class WanComponent:
         return read_record(WanConfig, values, what)
 
     def public_name(self, name: str) -> str:
-        return _rename(
-            name, *({y: x for x, y in t.items()} for t in (_DIFFUSERS, _DIFFUSERS_BLOCK))
-        )
+        return _rename(name, _PUBLIC, _PUBLIC_BLOCK)
 
     def diffusers_name(self, name: str) -> str:
         return _rename(name, _DIFFUSERS, _DIFFUSERS_BLOCK)

@@ -62,10 +62,12 @@ class ConvertCommand:
     def _export(self) -> dict[str, Any]:
         from lsdjax.checkpoint.convert import export_checkpoint
 
-        if self.preset or self.set or self.entry or self.drop or self.lora:
+        update = self.lora or self.lora_alpha is not None
+        if self.preset or self.set or self.entry or self.drop or update:
             raise UserError(
                 f"{str(self.source)!r} is a folder of lsdjax's, which goes back under public "
-                "names as it is: --preset, --set, --entry, --drop and --lora are for the way in"
+                "names as it is: --preset, --set, --entry, --drop, --lora and --lora-alpha are for "
+                "the way in"
             )
         made = export_checkpoint(self.source, self.target, diffusers=self.names == "diffusers")
         return {"written": [conversion._asdict() for conversion in made]}

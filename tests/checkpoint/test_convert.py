@@ -1,6 +1,7 @@
 """Public checkpoints come in and go out bit for bit; what is wrong is refused and never run."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -126,6 +127,10 @@ def save_torch(path: Path, tree: dict[str, Any], *, stored: bool = True) -> Path
     return path
 
 
+Q, FFN = "blocks.1.self_attn.q", "blocks.0.ffn.0"
+"""Two of the matrices that a LoRA updates."""
+
+
 @pytest.mark.parametrize("kind", SMALL)
 def test_round_trip_is_exact_for_every_network(kind, tmp_path):
     before = public(kind)
@@ -204,6 +209,47 @@ def test_what_was_interrupted_goes_on(tmp_path, monkeypatch):
     whole = (tmp_path / "whole" / "wan.safetensors").read_bytes()
     assert (target / "wan.safetensors").read_bytes() == whole
     assert not list(target.glob("*.partial"))
+
+
+@pytest.mark.parametrize("changed", ["entry", "adapter"])
+def test_another_source_does_not_go_on_with_what_was_interrupted(tmp_path, monkeypatch, changed):
+    """Weights of the same names and shapes, and a LoRA at another scale: never half of each."""
+    before, plain = public("wan"), tensors_module._slabs
+    one, other = ({name: x.astype(np.float32) * k for name, x in before.items()} for k in (1, 2))
+    source = save_torch(tmp_path / "two.pt", {"generator": one, "generator_ema": other})
+    options: list[dict[str, Any]] = [{"entry": "generator"}, {"entry": "generator_ema"}]
+    (folder := tmp_path / "lora").mkdir()
+    config = folder / "adapter_config.json"
+    if changed == "adapter":
+        outputs, inputs = before[f"{Q}.weight"].shape
+        pair = {f"{Q}.lora_A.weight": (3, inputs), f"{Q}.lora_B.weight": (outputs, 3)}
+        update = {name: np.ones(shape, np.float32) for name, shape in pair.items()}
+        save_file(update, folder / "adapter.safetensors")
+        options = [{"entry": "generator", "lora": folder / "adapter.safetensors"}] * 2
+
+    def convert(target: str, number: int) -> bool:
+        config.write_text(json.dumps({"lora_alpha": (3, 6)[number]}))
+        told = {"changes": CHANGES["wan"], **options[number]}
+        return import_checkpoint(source, tmp_path / target, **told).resumed
+
+    def failing(tensor: np.ndarray):
+        yield from plain(tensor)
+        if (seen := next(count)) == 20:
+            raise OSError(28, f"No space left on device after {seen}")
+
+    count = itertools.count()
+    monkeypatch.setattr(tensors_module, "_slabs", failing)
+    with pytest.raises(UserError, match="No space left on device"):
+        convert("ours", 0)
+    monkeypatch.setattr(tensors_module, "_slabs", plain)
+    assert not convert("ours", 1)
+    for number in (0, 1):
+        convert(f"whole-{number}", number)
+    ours, first, second = (
+        (tmp_path / name / "wan.safetensors").read_bytes()
+        for name in ("ours", "whole-0", "whole-1")
+    )
+    assert ours == second != first
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
@@ -476,18 +522,16 @@ def test_diffusers_names_are_read_and_written(tmp_path, capsys):
     convert = ["convert", str(tmp_path / "ours"), str(tmp_path / "again"), "--names", "diffusers"]
     assert cli.main(convert) == 0
     assert same(load_file(tmp_path / "again" / "wan.safetensors"), theirs)
-    save_file({**theirs, "blocks.0.norm3.bias": before["blocks.0.norm3.bias"]}, tmp_path / "b.bin")
-    (tmp_path / "b.bin").rename(tmp_path / "both.safetensors")
+    both = {**theirs, "blocks.0.norm3.bias": before["blocks.0.norm3.bias"]}
+    save_file(both, tmp_path / "both.safetensors")
     with pytest.raises(UserError, match="under its public name and diffusers' at once"):
         import_checkpoint(tmp_path / "both.safetensors", tmp_path / "x", changes=CHANGES["wan"])
     save_file(public("taehv"), tmp_path / "taehv.safetensors")
     import_checkpoint(tmp_path / "taehv.safetensors", tmp_path / "ours")
     with pytest.raises(UserError, match="diffusers' names of taehv are not known"):
         export_checkpoint(tmp_path / "ours", tmp_path / "more", diffusers=True)
+    assert not (tmp_path / "more").exists()
     capsys.readouterr()
-
-
-Q, FFN = "blocks.1.self_attn.q", "blocks.0.ffn.0"
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,9 @@ def test_attention_in_groups_of_queries_is_attention(monkeypatch):
         made = wan_layers.attend(q, keys, values, visible)
         return jnp.sum(made**2), made
 
-    whole = jax.value_and_grad(squares, (0, 1, 2), has_aux=True)(q, keys, values)
+    whole = jax.jit(jax.value_and_grad(squares, (0, 1, 2), has_aux=True))(q, keys, values)
     monkeypatch.setattr(wan_layers, "LOGIT_BYTES", 3 * 2 * 2 * 15 * 4)
-    grouped = jax.value_and_grad(squares, (0, 1, 2), has_aux=True)
+    grouped = jax.jit(jax.value_and_grad(squares, (0, 1, 2), has_aux=True))
     for one, other in zip(*map(jax.tree.leaves, (whole, grouped(q, keys, values))), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
     told = str(jax.make_jaxpr(grouped)(q, keys, values))
