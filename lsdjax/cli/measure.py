@@ -336,7 +336,7 @@ class BenchCommand:
 class InfoCommand(Measurement):
     """Print the version, the devices, the checkpoint, its config and what its blocks run on.
 
-    Of a Wan model, a folder or a preset such as wan-1.3b, also what a step of it costs.
+    Of a Wan model, a folder or a preset such as wan-1.3b, what a step of it costs and runs on.
     """
 
     checkpoint: CheckpointArgument = None
