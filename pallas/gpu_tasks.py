@@ -207,10 +207,10 @@ def differing_repeats(path: str, shape: BlockShape, repeats: int, seed: int, how
 
 
 def milliseconds(
-    call: Callable[[], Any], wait: Callable[[Any], Any], samples: int, forwards: int
+    call: Callable[[], Any], wait: Callable[[Any], Any], samples: int, forwards: int, warm: int = 3
 ) -> list[float]:
     """Sorted times of a forward; a call makes several, so that the host does not count."""
-    for _ in range(3):
+    for _ in range(warm):
         wait(call())
     times = []
     for _ in range(samples):
@@ -278,7 +278,9 @@ def _stream(task: Task, layers: int, samples: int, seed: int, *, dry: bool) -> d
     def several() -> jax.Array:
         return [one() for _ in range(forwards)][-1]
 
-    return told | _summary(milliseconds(several, jax.block_until_ready, samples, forwards))
+    warm = 0 if dry else 3  # it has made frames by now
+    times = milliseconds(several, jax.block_until_ready, samples, forwards, warm)
+    return told | _summary(times)
 
 
 def _torch_times(shape: BlockShape, layers: int, samples: int, seed: int) -> dict[str, Any]:

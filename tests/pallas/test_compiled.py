@@ -25,11 +25,12 @@ FENCES = {
 """Before wgmma or the copy engine reads what a warpgroup wrote. The interpreter's race detector
 sees those before copies only, so they are counted in the machine code."""
 WAN_FENCES = FENCES | {"project_qkv": 3}  # tiles of one head
-PER_BLOCK, IN_ONE = 9, 2
+PER_BLOCK, IN_ONE = 8, 2
 """Device kernels of a student's block, with cross-attention: of the chain, and of the single pass.
 Without cross-attention three fewer."""
-PER_STREAM_STEP = 115
-"""Of the student's step besides its blocks: stem, head, sampler and repair."""
+PER_STREAM_STEP = 110
+"""Of the student's step besides its blocks: stem, head, sampler and repair. That is one more than
+there are, so that one more in each of two blocks is found."""
 RING = 2 * 2 * 7 * 880 * 1024
 """Bytes of the keys and values of seven frames in one layer."""
 WAN_PER_BLOCK, WAN_PER_PASS, WAN_PER_STEP = 9, 10, 22
@@ -66,8 +67,11 @@ def check_kernels(report: dict[str, dict]) -> None:
             assert kernel["dependent_launch"] > 0, where
 
 
-def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> None:
-    """Two blocks of so many of our kernels each, and XLA's between them, and in the whole step."""
+def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> list[int]:
+    """Two blocks of so many of our kernels each; at most `most` a block and `besides` in all.
+
+    Returns the places of our kernels in the step.
+    """
     thunks = compiled["thunks"]
     told = json.dumps(thunks, indent=1)
     ours = [
@@ -76,9 +80,9 @@ def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> None:
         if thunk.startswith(("kCustomCall", "kDynamicSliceFusion"))
     ]
     assert len(ours) == 2 * kernels, told
-    assert ours[-1] + 1 - ours[kernels] <= most, told  # the second block
     assert len(thunks) <= 2 * most + besides, told
     assert len(compiled["kernels"]) == kernels, "both blocks have the same"
+    return ours
 
 
 def check_rings(compiled: dict, ring: int, room: int) -> None:
@@ -112,7 +116,8 @@ def test_a_wan_step_over_one_frame_compiles_within_the_gates(tmp_path):
     check_kernels(report)
     compiled = report["wan_frame"]
     check_fences(compiled["kernels"], WAN_FENCES)
-    check_blocks(compiled, 8, WAN_PER_BLOCK, WAN_PER_PASS + WAN_PER_STEP)
+    ours = check_blocks(compiled, 8, WAN_PER_BLOCK, WAN_PER_PASS + WAN_PER_STEP)
+    assert ours[-1] + 1 - ours[8] <= WAN_PER_BLOCK, compiled["thunks"]  # the second block
     check_rings(compiled, WAN_RING, WAN_RING)
 
 
