@@ -17,6 +17,7 @@ from lsdjax.serve.slots import Slots, create_memory
 _BOOT = "from lsdjax.serve.engine import main; main()"
 _STOP_S = 3.0
 _LINE_LIMIT_BYTES = 1 << 20
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0  # a spare that cannot live must not keep the machine busy
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Device:
         self._stopping = False
         self._memory = create_memory()
         self._spare: _Process | None = None
+        self._retry_s = _RETRY_S
         self.slots: Slots | None = None
 
     async def start(self) -> None:
@@ -118,8 +120,11 @@ class Device:
             await self._start(waits=False)
 
     async def start_spare(self) -> None:
-        """Starts a process that loads and compiles, and then waits for the running one's end."""
-        if self._spare is not None:
+        """Starts a process that loads and compiles, and then waits for the running one's end.
+
+        One that ends before its turn is replaced after a while, which doubles until one waits.
+        """
+        if self._stopping or self._spare is not None:
             return
         process = await self._start(waits=True)
         if self._stopping or self._spare is not None:  # meanwhile
@@ -131,17 +136,33 @@ class Device:
         def hear(event: dict[str, Any]) -> None:
             if self._stopping:
                 return
-            if process is self._running:
+            if event["event"] == "waiting":  # its turn may have come meanwhile
+                self._retry_s = _RETRY_S
+                self._on_event(event)
+            elif process is self._running:
                 self._on_event(event)
             elif event["event"] == "failed":
-                text = f"the spare process: {event['message']}"
-                self._on_event({"event": "warning", "message": text})
+                self._warn(f"the spare process: {event['message']}")
+            elif event["event"] == "exit" and process is self._spare:
+                self._on_spare_lost(event["status"])
 
         process = _Process(hear)
         if not waits:
             self._running = process
         await process.start(self._spec, self._memory, waits=waits)
         return process
+
+    def _on_spare_lost(self, status: int) -> None:
+        self._spare = None
+        self._warn(f"the spare process ended ({describe_exit(status)})")
+        asyncio.get_running_loop().call_later(self._retry_s, self._replace_spare)
+        self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
+
+    def _replace_spare(self) -> None:
+        self._replacing = asyncio.ensure_future(self.start_spare())
+
+    def _warn(self, text: str) -> None:
+        self._on_event({"event": "warning", "message": text})
 
     def kill(self) -> None:
         """Ends a process that does not answer; its "exit" follows."""

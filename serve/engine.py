@@ -96,6 +96,7 @@ class Engine:
         streamer.warm_up(self._progress)
         self._progress("warm-up")
         if spec["waits"]:
+            self.send(event="waiting")
             self._turn.wait()
         height, width = streamer.size
         slots = Slots(spec["memory"], spec["seats"], height, width)

@@ -78,6 +78,8 @@ class Supervisor:
                 self._on_ready(event)
             case "warning":
                 self.say(f"warning: {event['message']}")
+            case "waiting":
+                self.say("a spare process waits for its turn")
             case "failed":
                 if event["user"]:
                     self.failure = UserError(event["message"])
