@@ -137,8 +137,7 @@ class Supervisor:
             self._tell_device_limits()
             self.seats.on_device_back()
             self.say("the device process is back")
-        if self.options.spare:
-            self._spare = asyncio.ensure_future(self.device.start_spare())
+        self._spare = asyncio.ensure_future(self.device.start_spare())
 
     def _on_exit(self, text: str) -> None:
         if self.status.state in ("failed", "stopping"):
