@@ -239,7 +239,10 @@ class BenchServeCommand(Measurement):
         float | None, arg(metavar="S", help="a client changes its prompt so often")
     ] = 2.0
     kill: Annotated[bool, arg(help="kill the model's process midway, time its recovery")] = False
-    spare: Annotated[bool, arg(help="let a second process wait for that, see `serve`")] = False
+    spare: Annotated[
+        Literal["none", "imported", "loaded"],
+        arg(help="what a second process has done that waits for that, see `serve`"),
+    ] = "imported"
     disconnects: Annotated[
         int, arg(metavar="N", help="so many others vanish meanwhile, and ten read nothing")
     ] = 0
