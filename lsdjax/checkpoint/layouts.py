@@ -4,6 +4,7 @@ Every layout only moves or drops axes, so nothing of a tensor's bits changes on 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -92,19 +93,43 @@ class Component(Protocol):
         ...
 
 
-def settle(default: Any, found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
-    """`default` with what the tensors tell and what the user does.
+def settle(kind: str, default: Any, found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    """`default` with what the tensors of a `kind` tell and what the user does.
 
     Raises:
-        UserError: the two differ.
+        UserError: the two differ, or the user sets what there is not, or to another type.
     """
+    known = {field.name for field in dataclasses.fields(default)}
+    if unknown := sorted(set(changes) - known):
+        raise UserError(
+            f"{kind} has no setting {', '.join(unknown)}; {', '.join(sorted(known))} are known"
+        )
+    changes = {name: _typed(name, x, getattr(default, name)) for name, x in changes.items()}
     for name, value in found.items():
         if name in changes and changes[name] != value:
             raise UserError(f"{name}={value} by the tensors, not {changes[name]}")
-    known = {field.name for field in dataclasses.fields(default)}
-    if unknown := sorted(set(changes) - known):
-        raise UserError(f"no setting {', '.join(unknown)}; {', '.join(sorted(known))} are known")
     return dataclasses.replace(default, **{**found, **changes})
+
+
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a list such as [1000,500]",
+}
+
+
+def _typed(name: str, value: Any, like: Any) -> Any:
+    """`value` of the type of `like`; a whole number counts as any number."""
+    if type(like) is float and type(value) is int:
+        value = float(value)
+    wrong = type(value) is not type(like) or (type(value) is float and not math.isfinite(value))
+    if isinstance(like, tuple) and isinstance(value, tuple):
+        wrong = any(type(part) is not type(like[0]) for part in value)
+    if wrong:
+        raise UserError(f"{name}={value!r}; {_TYPES[type(like)]} is expected")
+    return value
 
 
 def public_shapes(component: Component, config: Any) -> dict[str, tuple[int, ...]]:

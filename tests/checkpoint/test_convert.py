@@ -25,7 +25,9 @@ from lsdjax.checkpoint.convert import (
     import_checkpoint,
     load_component,
 )
+from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.checkpoint.layouts import public_shapes
+from lsdjax.checkpoint.source import read_tensors
 from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.wan_vae import WanVaeConfig
 from lsdjax.configs.wan import TINY_WAN, WAN_PRESETS, wan_preset
@@ -161,6 +163,8 @@ def test_torch_files_are_read_without_torch(tmp_path):
         assert same(back, {name: factor * x for name, x in before.items()})
     with pytest.raises(UserError, match="no entry 'critic'; there is generator, generator_ema"):
         import_checkpoint(path, tmp_path / "none", entry="critic")
+    beside = {"random state": np.zeros(3, np.float32), "model": {"x": np.ones(2, np.float32)}}
+    assert list(read_tensors(save_torch(tmp_path / "beside.pt", beside))) == ["x"]
 
 
 def test_shards_are_one_checkpoint(tmp_path):
@@ -452,10 +456,34 @@ def test_a_preset_must_fit_the_tensors(tmp_path):
     save_file(public("wan"), tmp_path / "theirs.safetensors")
     with pytest.raises(UserError, match="dim=48 by the tensors, not 1536"):
         import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"dim": 1536})
-    with pytest.raises(UserError, match="no setting windows"):
-        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"windows": 3})
     with pytest.raises(UserError, match="no preset 'huge'"):
         wan_preset("huge")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("wan", {"windows": 3}, "wan has no setting windows"),
+        ("taehv", dataclasses.asdict(TINY_WAN), "taehv has no setting beside"),
+        ("wan", {"height": "tall"}, "height='tall'; a whole number is expected"),
+        ("wan", {"clean_pass": "False"}, "clean_pass='False'; true or false is expected"),
+        ("wan", {"timesteps": 500}, "timesteps=500; a list such as"),
+        ("wan", {"timesteps": ("a",)}, "timesteps=.*; a list such as"),
+        ("wan", {"noise_shift": math.nan}, "noise_shift=nan; a number is expected"),
+    ],
+)
+def test_settings_are_checked(tmp_path, kind, changes, message):
+    save_file(public(kind), tmp_path / "theirs.safetensors")
+    with pytest.raises(UserError, match=message):
+        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "x", changes=changes)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_whole_number_is_a_number_when_it_is_read_again(tmp_path):
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    changes = {**CHANGES["wan"], "noise_shift": 8}
+    import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "x", changes=changes)
+    assert load_component(tmp_path / "x", "wan").config.noise_shift == 8.0
 
 
 def test_presets_have_the_published_sizes():
@@ -490,6 +518,12 @@ def test_the_command_line_converts_and_refuses(tmp_path, capsys):
     assert "bfloat16" in capsys.readouterr().out
     assert cli.main(["convert", source, ours, "--set", "window"]) == 2
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["convert", source, ours, "--entry", "generator"]) == 2
+    assert "has no entries such as 'generator'" in capsys.readouterr().err
+    assert cli.main(["info", str(tmp_path / "ours"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wan"]["config"]["dim"] == TINY_WAN.dim
+    with pytest.raises(UserError, match="is a Wan model, which lsdjax stream and lsdjax info"):
+        load_checkpoint(ours)
     assert cli.main(["convert", ours, ours]) == 2
     assert "is the source itself" in capsys.readouterr().err
 
