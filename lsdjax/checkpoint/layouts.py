@@ -4,13 +4,13 @@ Every layout only moves or drops axes, so nothing of a tensor's bits changes on 
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from lsdjax.core.errors import UserError
+from lsdjax.core.records import fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +124,7 @@ def _typed(name: str, value: Any, like: Any) -> Any:
     """`value` of the type of `like`; a whole number counts as any number."""
     if type(like) is float and type(value) is int:
         value = float(value)
-    wrong = type(value) is not type(like) or (type(value) is float and not math.isfinite(value))
-    if isinstance(like, tuple) and isinstance(value, tuple):
-        wrong = any(type(part) is not type(like[0]) for part in value)
-    if wrong:
+    if not fits(value, like):
         raise UserError(f"{name}={value!r}; {_TYPES[type(like)]} is expected")
     return value
 

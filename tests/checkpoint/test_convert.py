@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -32,6 +33,7 @@ from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.wan_vae import WanVaeConfig
 from lsdjax.configs.wan import TINY_WAN, WAN_PRESETS, wan_preset
 from lsdjax.core.errors import UserError
+from lsdjax.evals.wan_cost import parameter_count
 from lsdjax.text.umt5 import Umt5Config
 
 SMALL = {
@@ -488,24 +490,25 @@ def test_a_whole_number_is_a_number_when_it_is_read_again(tmp_path):
 
 def test_presets_have_the_published_sizes():
     """Parameters of Wan 2.1's and 2.2's DiTs, counted from their public key lists."""
-    counts = {}
-    for name in ("wan-1.3b", "wan-14b", "wan2.2-5b"):
-        config = WAN_PRESETS[name]
-        one, two = (
-            sum(
-                math.prod(shape)
-                for shape in COMPONENTS["wan"]
-                .shapes(dataclasses.replace(config, depth=depth))
-                .values()
-            )
-            for depth in (1, 2)
-        )
-        counts[name] = one + (config.depth - 1) * (two - one)
-    assert counts == {
-        "wan-1.3b": 1_418_996_800,
-        "wan-14b": 14_288_491_584,
-        "wan2.2-5b": 4_999_787_712,
-    }
+    published = {"wan-14b": 14_288_491_584, "wan2.2-5b": 4_999_787_712}
+    for name in ("wan-1.3b", "longlive-1.3b", "streamdiffusionv2-1.3b"):
+        published[name] = 1_418_996_800
+    assert {name: parameter_count(WAN_PRESETS[name]) for name in published} == published
+
+
+def test_the_student_multiplies_by_294_million_weights():
+    """Those of its blocks that a step needs: without the projections of a prompt's words."""
+    config = WAN_PRESETS["student-294m"]
+    shapes = COMPONENTS["wan"].shapes(config)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    assert sum(sizes.values()) == parameter_count(config) == 349_504_704
+    words = re.compile(r"cross_attention\.[kv]\.")
+    used = sum(
+        size
+        for name, size in sizes.items()
+        if name.startswith("blocks.") and name.endswith(".kernel") and not words.search(name)
+    )
+    assert used == 14 * config.dim**2 * config.depth == pytest.approx(294e6, rel=0.002)
 
 
 def test_the_command_line_converts_and_refuses(tmp_path, capsys):
