@@ -76,6 +76,11 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     folder = SHIPPED if path is None else Path(path)
     if folder.name in (WEIGHTS, CONFIG):
         folder = folder.parent
+    if (folder / "wan.json").is_file():
+        raise UserError(
+            f"{str(folder)!r} is a Wan model, which lsdjax stream and lsdjax info take; one of "
+            "lsdjax's own kind is expected here"
+        )
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise UserError(f"no {name} in {str(folder)!r}; a checkpoint folder is expected")
