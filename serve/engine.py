@@ -29,6 +29,7 @@ def load_streamer(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    dtype: str | None,
     batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[StreamerLike, dict[str, Any]]:
@@ -60,6 +61,7 @@ def load_streamer(
         variants=range(1, most) if most <= _MOST_VARIANTS else (1, most // 2),
         batch=batch,
         text_encoder=text_encoder,
+        dtype=dtype,
     )
     return streamer, {**loaded.meta, "device": str(device.device_kind)}
 
@@ -91,7 +93,7 @@ class Engine:
         module, _, name = spec["engine"].partition(":")
         factory = getattr(importlib.import_module(module), name)
         load_plugins(spec["plugins"])
-        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "batch"))
+        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "dtype", "batch"))
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")
