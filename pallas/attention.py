@@ -7,6 +7,9 @@ registers.
 The keys' temporal rotation by -age is applied to the queries instead, by +age, once a slot: the
 products are the same, and a slot has many keys for each query of the block. Cross-attention over a
 prompt is the same with one slot that does not turn.
+
+What is attended to may lie in two places: in a ring that is only read, and beside it in slots of
+the call's own.
 """
 
 import dataclasses
@@ -27,6 +30,7 @@ from lsdjax.pallas.reference import EPS, Ring
 from lsdjax.pallas.rotary import Rotary
 
 LOG2_E = math.log2(math.e)
+OPTIONAL = ("squares", "lengths", "factors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +40,17 @@ class AttentionTiles:
     Attributes:
         keys: keys of a tile, a multiple of 64, as wgmma needs them.
         whole: tiles of `keys` keys in a slot.
-        tail: keys of one more tile, of which `tail_seen` count; 0 for none.
+        tail: keys of one more tile, from `tail_start` on; 0 for none. It may begin with keys that
+            were in a tile before, and end with some that do not count.
+        length: keys of a slot that count.
         stages: tiles of keys, and as many of values, in flight.
     """
 
     keys: int
     whole: int
     tail: int
-    tail_seen: int
+    tail_start: int
+    length: int
     stages: int
 
     @property
@@ -59,8 +66,10 @@ class AttentionArrays(NamedTuple):
     turns: cosine and sine (slots, d) float32, or None where nothing turns.
     squares: (heads, n) float32, sums of squares of the heads of queries that are yet to be divided
         by the RMS over all heads; or None.
-    factors: (slots, m) float32, what each key is yet to be multiplied by; or None.
     lengths: (slots,) int32, keys of each slot that count, at least one; or None for all.
+    own: keys and values (frames, m, heads * d) of further slots, which are all seen and numbered on
+        behind those of the ring; or None. m need not be the ring's.
+    factors: (frames, m) float32, what each of their keys is yet to be multiplied by; or None.
     """
 
     queries: Any
@@ -71,9 +80,10 @@ class AttentionArrays(NamedTuple):
     count: Any
     turns: tuple[Any, Any] | None
     squares: Any
-    factors: Any
     lengths: Any
     out: Any
+    own: tuple[Any, Any] | None = None
+    factors: Any = None
 
 
 def tiles_for(length: int, m: int, d: int, keys: int = 128) -> AttentionTiles:
@@ -84,11 +94,11 @@ def tiles_for(length: int, m: int, d: int, keys: int = 128) -> AttentionTiles:
     """
     whole, seen = divmod(length, keys)
     tail = -(-seen // 64) * 64
-    if whole * keys + tail > m:
-        raise NotImplementedError(f"slots of {m} keys; {whole * keys + tail} or more are expected")
+    if m < tail or m < length:
+        raise NotImplementedError(f"slots of {m} keys; {max(tail, length)} or more are expected")
     fixed = COMPUTE * 3 * ROWS * d * 2 + d * d * 2 + 4096
     stages = min((mosaic.SMEM_LIMIT - fixed) // (4 * keys * d), 4)
-    return AttentionTiles(keys, whole, tail, seen, stages)
+    return AttentionTiles(keys, whole, tail, min(whole * keys, m - tail), length, stages)
 
 
 def scratch(d: int, tiles: AttentionTiles, dtype: Any) -> dict[str, Any]:
@@ -140,11 +150,10 @@ def attention_block(
         ready()
         turn_to = _prepare_queries(at, s, wg, rows, lanes, how)
 
-        def slot_step(index: jax.Array, carry: Any) -> Any:
-            slot = at.order[index]
+        def slot_step(index: Any, slot: Any, factors: Any, carry: Any) -> Any:
             turn_to(slot)
             first = index * tiles.per_slot
-            step = functools.partial(_tile_step, at, s, tiles, turned, how, slot)
+            step = functools.partial(_tile_step, at, s, tiles, turned, how, slot, factors)
             if tiles.whole:
 
                 def whole_tile(number: jax.Array, carry: Any) -> Any:
@@ -152,7 +161,7 @@ def attention_block(
 
                 carry = jax.lax.fori_loop(0, tiles.whole, whole_tile, carry)
             if tiles.tail:
-                carry = step(first + tiles.whole, tiles.whole * tiles.keys, carry, tail=True)
+                carry = step(first + tiles.whole, tiles.tail_start, carry, tail=True)
             return carry
 
         start = (
@@ -160,7 +169,18 @@ def attention_block(
             plgpu.layout_cast(jnp.full((ROWS,), -1e30, jnp.float32), mosaic.ROW),
             plgpu.layout_cast(jnp.zeros((ROWS,), jnp.float32), mosaic.ROW),
         )
-        acc, _, total = jax.lax.fori_loop(0, at.count[0], slot_step, start)
+        seen = at.count[0]
+        carry = jax.lax.fori_loop(
+            0, seen, lambda index, carry: slot_step(index, at.order[index], None, carry), start
+        )
+        if at.own is not None:
+
+            def own_step(frame: Any, carry: Any) -> Any:
+                factors = None if at.factors is None else at.factors.at[frame]
+                return slot_step(seen + frame, at.keys.shape[0] + frame, factors, carry)
+
+            carry = jax.lax.fori_loop(0, at.own[0].shape[0], own_step, carry)
+        acc, _, total = carry
         turned[...] = (acc / mosaic.over_columns(total, d)).astype(turned.dtype)
         mosaic.commit(how, "out")
         plgpu.copy_smem_to_gmem(turned, at.out.at[rows, lanes])
@@ -174,24 +194,33 @@ def attention_block(
             if not (how.defect == "early_reuse" and kind == "value"):
                 plgpu.barrier_wait(s[f"{kind}_empty"].at[stage])
 
-        def fetch(slot: jax.Array, step: jax.Array, start: Any, width: int) -> None:
+        def fetch(stores: Any, slot: Any, step: Any, start: Any, width: int) -> None:
             stage = jax.lax.rem(step, jnp.int32(tiles.stages))
-            for kind, store in (("key", at.keys), ("value", at.values)):
+            for kind, store in zip(("key", "value"), stores, strict=True):
                 wait_until_empty(kind, stage)
                 source = store.at[slot, pl.ds(start, width), lanes]
                 target = s[kind].at[stage, pl.ds(0, width)]
                 plgpu.copy_gmem_to_smem(source, target, s[f"{kind}_full"].at[stage])
 
-        @pl.loop(0, at.count[0])
-        def _slots(index: jax.Array) -> None:
-            slot, first = at.order[index], index * tiles.per_slot
+        def fetch_slot(stores: Any, slot: Any, index: Any) -> None:
+            first = index * tiles.per_slot
 
             @pl.loop(0, tiles.whole)
             def _tiles(tile: jax.Array) -> None:
-                fetch(slot, first + tile, tile * tiles.keys, tiles.keys)
+                fetch(stores, slot, first + tile, tile * tiles.keys, tiles.keys)
 
             if tiles.tail:
-                fetch(slot, first + tiles.whole, tiles.whole * tiles.keys, tiles.tail)
+                fetch(stores, slot, first + tiles.whole, tiles.tail_start, tiles.tail)
+
+        @pl.loop(0, at.count[0])
+        def _slots(index: jax.Array) -> None:
+            fetch_slot((at.keys, at.values), at.order[index], index)
+
+        if at.own is not None:
+
+            @pl.loop(0, at.own[0].shape[0])
+            def _own(frame: jax.Array) -> None:
+                fetch_slot(at.own, frame, at.count[0] + frame)
 
         for stage in range(tiles.stages):
             for kind in ("key", "value"):
@@ -239,6 +268,7 @@ def _tile_step(
     turned: Any,
     how: Launch,
     slot: jax.Array,
+    factors: Any,
     step: jax.Array,
     start: Any,
     carry: Any,
@@ -253,16 +283,19 @@ def _tile_step(
     key = s["key"].at[stage, part].transpose((1, 0))
     logits = mosaic.product(turned, key, (ROWS, width))
     plgpu.barrier_arrive(s["key_empty"].at[stage])
-    if at.factors is not None:
-        logits = logits * mosaic.over_rows(mosaic.columns(at.factors.at[slot], start, width), ROWS)
-    seen: Any = None
-    if at.lengths is not None:
-        seen = at.lengths[slot] - start
-    elif tail and tiles.tail_seen < width:
-        seen = tiles.tail_seen
-    if seen is not None:
+    if factors is not None:
+        logits = logits * mosaic.over_rows(mosaic.columns(factors, start, width), ROWS)
+
+    def only(logits: jax.Array, compare: Any, bound: Any) -> jax.Array:
         lane = plgpu.broadcasted_iota(jnp.int32, (ROWS, width), 1, layout=plgpu.Layout.WGMMA)
-        logits = jnp.where(lane < seen, logits, -1e30)
+        return jnp.where(compare(lane, bound), logits, -1e30)
+
+    if at.lengths is not None:
+        logits = only(logits, jnp.less, at.lengths[slot] - start)
+    elif tail and tiles.length < start + width:
+        logits = only(logits, jnp.less, tiles.length - start)
+    if tail and start < tiles.whole * tiles.keys:
+        logits = only(logits, jnp.greater_equal, tiles.whole * tiles.keys - start)
     new_top = jnp.maximum(top, logits.max(axis=1))
     decay = jnp.exp2(top - new_top)
     weights = jnp.exp2(logits - mosaic.over_columns(new_top, width))
@@ -276,7 +309,10 @@ def _tile_step(
 
 
 class Sight(NamedTuple):
-    """What a frame sees of the ring, as the kernels read it; the same for all layers."""
+    """What frames see, as the kernels read it; the same for all layers.
+
+    turns: cosine and sine (slots, d), or (frames, slots + frames, d).
+    """
 
     order: jax.Array
     number: jax.Array
@@ -285,7 +321,8 @@ class Sight(NamedTuple):
     @classmethod
     def of(cls, ages: jax.Array, visible: jax.Array, rotary: Rotary) -> "Sight":
         order = jnp.argsort(~visible, stable=True).astype(jnp.int32)
-        return cls(order, jnp.sum(visible, dtype=jnp.int32)[None], rotary.age_tables(ages))
+        cos, sin = (table.reshape(*ages.shape, -1) for table in rotary.age_tables(ages.reshape(-1)))
+        return cls(order, jnp.sum(visible, dtype=jnp.int32)[None], (cos, sin))
 
     @classmethod
     def of_prompt(cls) -> "Sight":
@@ -309,38 +346,45 @@ def ring_attention(
     *,
     rotary: Rotary,
     length: int,
+    own: Ring | None = None,
     tiles: AttentionTiles | None = None,
     how: Launch = Launch(),  # noqa: B008
     **more: Any,
 ) -> jax.Array:
     """See `reference.ring_attention`; `more` are `squares`, `factors`, `lengths` of the arrays.
 
+    own: keys and values (frames, m, heads, d) of the call's own frames, which all see each other;
+        ages are then (frames, slots + frames), and the frames' queries follow each other.
     tiles: how the keys are cut, by default as `tiles_for` says.
     """
     sight = Sight.of(ages, visible, rotary)
-    tiles = tiles or tiles_for(length, ring.keys.shape[1], q.shape[-1])
-    return _attention(q, ring, sight, rotary.swap(), tiles, how, more)
+    m = min(store.shape[1] for store in (ring.keys, *(own or ())))
+    tiles = tiles or tiles_for(length, m, q.shape[-1])
+    return _attention(q, ring, own, sight, rotary.swap(), tiles, how, more)
 
 
 def prompt_attention(
     q: jax.Array,
     keys: jax.Array,
     values: jax.Array,
-    length: jax.Array,
+    length: jax.Array | int,
     *,
     how: Launch = Launch(),  # noqa: B008
     **more: Any,
 ) -> jax.Array:
     """See `reference.prompt_attention`; there has to be room for a multiple of 64 words."""
     ring, swap = Ring(keys[None], values[None]), np.eye(q.shape[-1], dtype=np.float32)
-    more["lengths"] = length[None]
-    tiles = tiles_for(len(keys), len(keys), q.shape[-1])
-    return _attention(q, ring, Sight.of_prompt(), swap, tiles, how, more)
+    known = isinstance(length, int)
+    if not known:
+        more["lengths"] = length[None]
+    tiles = tiles_for(length if known else len(keys), len(keys), q.shape[-1])
+    return _attention(q, ring, None, Sight.of_prompt(), swap, tiles, how, more)
 
 
 def _attention(
     q: jax.Array,
     ring: Ring,
+    own: Ring | None,
     sight: Sight,
     swap: np.ndarray,
     tiles: AttentionTiles,
@@ -348,19 +392,26 @@ def _attention(
     more: dict[str, jax.Array],
 ) -> jax.Array:
     n, heads, d = q.shape
-    slots, m = ring.keys.shape[:2]
     check(n, d, q, ring.keys, ring.values)
-    names = [name for name in ("squares", "factors", "lengths") if name in more]
+    names = [name for name in OPTIONAL if name in more]
+    stores = [store.reshape(*store.shape[:2], heads * d) for store in (*ring, *(own or ()))]
 
     def body(*refs: Any, **smem: Any) -> None:
-        queries, keys, values, turner, order, count, *rest, out = refs
-        optional = dict.fromkeys(("squares", "factors", "lengths"))
-        optional |= dict(zip(names, rest, strict=False))
-        turns = (rest[-2], rest[-1]) if sight.turns is not None else None
-        arrays = AttentionArrays(
-            queries, keys, values, turner, order, count, turns, out=out, **optional
-        )
+        queries, turner, order, count, *rest, out = refs
         row, head = jax.lax.axis_index("rows"), jax.lax.axis_index("heads")
+        (keys, values, *beside), rest = rest[: len(stores)], rest[len(stores) :]
+        optional = dict.fromkeys(OPTIONAL)
+        optional |= dict(zip(names, rest, strict=False))
+        turns = None
+        if sight.turns is not None:
+            cos, sin = rest[-2:]
+            if cos.ndim == 3:
+                cos, sin = (mosaic.of_frame(table, row, n) for table in (cos, sin))
+            turns = (cos, sin)
+        arrays = AttentionArrays(
+            queries, keys, values, turner, order, count, turns, out=out, **optional,
+            own=tuple(beside) or None,
+        )  # fmt: skip
         roles = attention_block(
             row,
             head,
@@ -382,10 +433,9 @@ def _attention(
         names=("rows", "heads"),
         name="ring_attention",
     )
-    keys, values = (store.reshape(slots, m, heads * d) for store in ring)
     turner = jnp.asarray(swap, q.dtype)
     (out,) = kernel(
-        q.reshape(n, heads * d), keys, values, turner, sight.order, sight.number,
+        q.reshape(n, heads * d), turner, sight.order, sight.number, *stores,
         *(more[name] for name in names), *(sight.turns or ()),
     )  # fmt: skip
     return out.reshape(n, heads, d)

@@ -13,6 +13,9 @@ from lsdjax.pallas.reference import BlockModulation, BlockWeights, Ring, Seen
 from lsdjax.pallas.rotary import Rotary
 from lsdjax.pallas.specs import BlockShape
 
+Words = tuple[jax.Array, jax.Array, jax.Array | int]
+"""A prompt's keys and values, and how many of its words count."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BlockTiles:
@@ -29,6 +32,7 @@ class Variant:
     """What kind of block it is, see `specs.BlockShape`, and how its products are cut.
 
     length: tokens of a frame, which are the keys of a slot that count.
+    cross_gain_offset: before the cross-attention, norm(x) * (cross_gain_offset + scale) + shift.
     """
 
     rotary: Rotary
@@ -37,6 +41,7 @@ class Variant:
     gate_offset: float
     length: int
     tiles: BlockTiles
+    cross_gain_offset: float = 1.0
 
     @classmethod
     def of(cls, shape: BlockShape) -> "Variant":
@@ -87,7 +92,7 @@ def kernel_chain(
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[Stream, LongRing]:
     """See `reference.block`: one kernel after the other, each ahead of the next by its launch."""
-    v, tiles, n = variant, variant.tiles, len(stream.x)
+    v, tiles = variant, variant.tiles
     qk: dict[str, Any] = {"norm": v.norm, "qk_norm": v.qk_norm, "how": how}
     q, ring, squares = projections.project_heads(
         stream, modulation.attention, weights.qkv, weights.scales, space, store.ring, seen.slot,
@@ -102,40 +107,105 @@ def kernel_chain(
     attended = attention.ring_attention(
         q, ring, seen.ages, seen.visible, rotary=v.rotary, length=v.length, how=how, **more
     )
+    stream = _after_attention(stream, attended, weights, modulation, seen.prompt, variant, how)
+    return stream, store
+
+
+class Chunk(NamedTuple):
+    """What a block makes of a chunk's frames, besides their stream.
+
+    own: keys and values (n, heads, d). queries: (n, heads, d). Queries and keys are yet to be
+    divided by their RMS over all heads: `squares` (heads, n) are of the queries, and `factors` (n,)
+    what the keys are to be multiplied by.
+    """
+
+    own: Ring
+    factors: jax.Array
+    queries: jax.Array
+    squares: jax.Array
+
+
+def chunk_chain(
+    stream: Stream,
+    weights: BlockWeights,
+    modulation: BlockModulation,
+    space: tuple[jax.Array, jax.Array],
+    past: Ring,
+    ages: jax.Array,
+    visible: jax.Array,
+    prompt: tuple[jax.Array, jax.Array],
+    *,
+    words: int,
+    variant: Variant,
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[Stream, Chunk]:
+    """The same for frames that see each other and a ring that is only read; norms over all heads.
+
+    The frames' rows follow each other, each frame padded to whole blocks of rows. weights.qkv are
+    three matrices; vectors of the modulation are (dim,) or (frames, dim). ages (frames, slots +
+    frames): of the ring's slots, then of the frames. visible (slots,). Of the prompt's keys and
+    values the first `words` count.
+    """
+    v, n, dim = variant, *stream.x.shape
+    heads, d = past.keys.shape[2:]
+    q, own, squares = projections.project_qkv(
+        stream, modulation.attention, weights.qkv, weights.scales, space,
+        heads=heads, rotary=v.rotary, norm=v.norm, tiles=v.tiles.qkv, how=how,
+    )  # fmt: skip
+    factors, frames = projections.key_factors(squares, dim), len(ages)
+    attended = attention.ring_attention(
+        q, past, ages, visible, rotary=v.rotary, length=v.length,
+        own=Ring(*(part.reshape(frames, n // frames, heads, d) for part in own)),
+        factors=factors.reshape(frames, -1), squares=squares[:heads], how=how,
+    )  # fmt: skip
+    seen = (*prompt, words)
+    stream = _after_attention(stream, attended, weights, modulation, seen, variant, how)
+    return stream, Chunk(own, factors, q, squares[:heads])
+
+
+def _after_attention(
+    stream: Stream,
+    attended: jax.Array,
+    weights: BlockWeights,
+    modulation: BlockModulation,
+    prompt: Words | None,
+    variant: Variant,
+    how: Launch,
+) -> Stream:
+    v, tiles, n = variant, variant.tiles, len(stream.x)
     stream = projections.project_residual(
         stream.x, attended.reshape(n, -1), weights.out, modulation.attention_gate,
         gate_offset=v.gate_offset, tiles=tiles.out, how=how,
     )  # fmt: skip
-    if weights.cross and modulation.cross and seen.prompt:
-        stream = _cross_attention(stream, weights, modulation, seen, variant, qk)
+    if weights.cross and modulation.cross and prompt:
+        stream = _cross_attention(stream, weights, modulation, prompt, variant, how)
     hidden = projections.project_gelu(
         stream, modulation.mlp, weights.up, norm=v.norm, tiles=tiles.up, how=how
     )
-    stream = projections.project_residual(
+    return projections.project_residual(
         stream.x, hidden, weights.down, modulation.mlp_gate,
         gate_offset=v.gate_offset, tiles=tiles.down, how=how,
     )  # fmt: skip
-    return stream, store
 
 
 def _cross_attention(
     stream: Stream,
     weights: BlockWeights,
     modulation: BlockModulation,
-    seen: Seen,
+    prompt: Words,
     variant: Variant,
-    qk: dict[str, Any],
+    how: Launch,
 ) -> Stream:
-    assert weights.cross and modulation.cross and seen.prompt
-    heads = seen.prompt.keys.shape[1]
-    tiles = variant.tiles.out
+    assert weights.cross and modulation.cross
+    v, tiles = variant, variant.tiles.out
     q, squares = projections.project_query(
         stream, modulation.cross, weights.cross.query, weights.cross.scale,
-        heads=heads, tiles=tiles, **qk,
+        heads=prompt[0].shape[1], norm=v.norm, tiles=tiles, qk_norm=v.qk_norm,
+        gain_offset=v.cross_gain_offset, how=how,
     )  # fmt: skip
     more = {} if squares is None else {"squares": squares}
-    attended = attention.prompt_attention(q, *seen.prompt, how=qk["how"], **more)
+    attended = attention.prompt_attention(q, *prompt, how=how, **more)
     return projections.project_residual(
         stream.x, attended.reshape(stream.x.shape), weights.cross.out, None,
-        gate_offset=variant.gate_offset, tiles=tiles, how=qk["how"],
+        gate_offset=v.gate_offset, tiles=tiles, how=how,
     )  # fmt: skip

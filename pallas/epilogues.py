@@ -118,11 +118,14 @@ class Space(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where keys and values go: two (slots, m, heads * d), and the number (1,) of the slot."""
+    """Where keys and values go: two (slots, m, heads * d), and the number (1,) of the slot.
+
+    Without a number two (n, heads * d).
+    """
 
     keys: Any
     values: Any
-    number: Any
+    number: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +133,9 @@ class Heads:
     """Bias, RMS norm, learned scale and rotation in space; then each head to where it belongs.
 
     The product's columns are heads of queries, and where `slot` is given as many of keys and of
-    values. Values are only biased. Arrays: bias (N,) float32; out (n, heads * d).
+    values. Values are only biased. Arrays: out (n, heads * d).
 
+    bias: (N,) float32, or one (heads * d,) each of queries, keys and values.
     scales: of queries and, with a slot, of keys, (d,) float32; (heads * d,) where `squares` is.
     space: None where nothing turns.
     squares: None for norms over a head. Otherwise (heads of queries and keys, n) float32, each
@@ -173,10 +177,11 @@ class Heads:
         for index in range(acc.shape[1] // d):
             first = column + index * d
             value = acc[:, index * d : (index + 1) * d]
-            value = value + mosaic.over_rows(mosaic.columns(self.bias, first, d), ROWS)
             number = jax.lax.div(first, jnp.int32(d))
             kind = jax.lax.div(number, jnp.int32(heads))
             head = jax.lax.rem(number, jnp.int32(heads))
+            bias = self._bias(first, kind, head, d)
+            value = value + mosaic.over_rows(bias, ROWS)
             plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
             @pl.when(kind < len(self.scales))
@@ -207,21 +212,27 @@ class Heads:
         if self.slot is None:
             return
         for which, store in ((1, self.slot.keys), (2, self.slot.values)):
-            target = store.at[self.slot.number[0], rows, lanes]
+            target = store.at[rows, lanes]
+            if self.slot.number is not None:
+                target = store.at[self.slot.number[0], rows, lanes]
             pl.when(kind == which)(lambda target=target: plgpu.copy_smem_to_gmem(leaving, target))
+
+    def _bias(self, first: jax.Array, kind: jax.Array, head: jax.Array, d: int) -> jax.Array:
+        if not isinstance(self.bias, tuple):
+            return mosaic.columns(self.bias, first, d)
+        parts = [mosaic.columns(part, head * d, d) for part in self.bias]
+        return _pick(kind, parts)
 
     def _scale_and_turn(
         self, value: jax.Array, kind: jax.Array, head: jax.Array, rows: Any, wg: jax.Array
     ) -> None:
         leaving = self.s["leaving"].at[wg]
         d = leaving.shape[1]
-        scale, *more = (
+        scales = [
             mosaic.columns(scale, 0 if self.squares is None else head * d, d)
             for scale in self.scales
-        )
-        for other in more:  # a select by a scalar is not lowered
-            chosen = kind.astype(jnp.float32)
-            scale = scale * (1.0 - chosen) + other * chosen
+        ]
+        scale = _pick(kind, scales)
         square = (value * value).sum(axis=1)
         if self.squares is not None:
             self.s["sums"][wg] = square
@@ -246,3 +257,12 @@ class Heads:
             )
             turned = value[:, part] * cos + swapped[:, part] * sin
             leaving[:, pl.ds(first, CHUNK)] = turned.astype(leaving.dtype)
+
+
+def _pick(kind: jax.Array, parts: list[jax.Array]) -> jax.Array:
+    """parts[kind], as a sum: a select by a scalar is not lowered."""
+    total = parts[0]
+    for before, part in enumerate(parts[1:]):
+        later = jnp.clip(kind - before, 0, 1).astype(jnp.float32)
+        total = total * (1.0 - later) + part * later
+    return total

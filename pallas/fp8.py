@@ -180,5 +180,5 @@ def _normalised(
     if prologue.norm == "layer":
         wide = wide - mosaic.over_columns(mean, DEPTH)
     wide = wide * mosaic.over_columns(inverse, DEPTH)
-    wide = wide * mosaic.over_rows(1.0 + vector(prologue.scale), ROWS)
+    wide = wide * mosaic.over_rows(prologue.gain_offset + vector(prologue.scale), ROWS)
     return wide + mosaic.over_rows(vector(prologue.shift), ROWS)

@@ -33,7 +33,7 @@ class GemmTiles:
 
 @dataclasses.dataclass(frozen=True)
 class Prologue:
-    """norm(x) * (1 + scale) + shift on the left operand.
+    """norm(x) * (gain_offset + scale) + shift on the left operand.
 
     moments: (parts, 2, n) float32; over the parts they add up to each row's sum and sum of squares.
     shift, scale: (dim,) float32. norm: "rms" or "layer".
@@ -43,6 +43,7 @@ class Prologue:
     shift: Any
     scale: Any
     norm: str
+    gain_offset: float = 1.0
 
 
 class Epilogue(Protocol):
@@ -86,6 +87,7 @@ def gemm_block(
 ) -> Roles:
     """What the roles of a block do for its tile (`row`, `column`) of left (n, k) @ right (k, N).
 
+    right: also several of one width, whose columns follow each other.
     ready: waits until everything but `right` is there; weights are loaded ahead of it.
     """
     steps = left.shape[1] // tiles.depth
@@ -126,11 +128,21 @@ def gemm_block(
         def fetch_right(step: Any) -> None:
             stage = jax.lax.rem(jnp.int32(step), jnp.int32(tiles.stages))
             plgpu.barrier_wait(s["empty"].at[stage])
-            source = right.at[
-                pl.ds(step * tiles.depth, tiles.depth),
-                pl.ds(column * tiles.columns, tiles.columns),
-            ]
-            plgpu.copy_gmem_to_smem(source, s["right"].at[stage], s["right_full"].at[stage])
+            rows, target = pl.ds(step * tiles.depth, tiles.depth), s["right"].at[stage]
+
+            def copy(part: Any, first: jax.Array) -> None:
+                source = part.at[rows, pl.ds(first, tiles.columns)]
+                plgpu.copy_gmem_to_smem(source, target, s["right_full"].at[stage])
+
+            if not isinstance(right, tuple):
+                copy(right, column * tiles.columns)
+                return
+            each = right[0].shape[1] // tiles.columns  # tiles of a part
+            for number, part in enumerate(right):
+                inside = column - number * each
+                pl.when((inside >= 0) & (inside < each))(
+                    lambda part=part, inside=inside: copy(part, inside * tiles.columns)
+                )
 
         def fetch_left(step: Any) -> None:
             stage = jax.lax.rem(jnp.int32(step), jnp.int32(tiles.stages))
@@ -188,7 +200,7 @@ def _normalise(
     if prologue.norm == "layer":
         wide = wide - mosaic.over_columns(mean, depth)
     wide = wide * mosaic.over_columns(inverse, depth)
-    gain = 1.0 + mosaic.columns(prologue.scale, first, depth)
+    gain = prologue.gain_offset + mosaic.columns(prologue.scale, first, depth)
     wide = wide * mosaic.over_rows(gain, ROWS)
     wide = wide + mosaic.over_rows(mosaic.columns(prologue.shift, first, depth), ROWS)
     part[...] = wide.astype(part.dtype)

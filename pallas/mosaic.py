@@ -197,6 +197,17 @@ def columns(vector: Any, start: Any, width: int) -> jax.Array:
     return plgpu.load(vector.at[pl.ds(start, width)], layout=COLUMN, optimized=False)
 
 
+def of_frame(table: Any, row: jax.Array, n: int) -> Any:
+    """The part of `table` (frames, ...) for the block of rows number `row`, of `n` rows in all.
+
+    Frames follow each other, each of whole blocks.
+    """
+    frames = table.shape[0]
+    if frames == 1:
+        return table.at[0]
+    return table.at[jax.lax.div(row, jnp.int32(n // (COMPUTE * ROWS * frames)))]
+
+
 def sum_over_parts(part: Callable[[int], Any], parts: int) -> jax.Array:
     """Sum of `part(0)`, `part(1)`, ..., each 64 entries in device memory, one a row of a tile."""
     total = plgpu.layout_cast(jnp.zeros((ROWS,), jnp.float32), ROW)

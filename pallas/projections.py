@@ -30,9 +30,9 @@ class Stream(NamedTuple):
     moments: jax.Array
 
     @classmethod
-    def of(cls, x: jax.Array) -> "Stream":
-        wide = x.astype(jnp.float32)
-        return cls(x, jnp.stack([wide.sum(axis=-1), (wide**2).sum(axis=-1)])[None])
+    def of(cls, x: jax.Array, parts: int = 1) -> "Stream":
+        wide = x.astype(jnp.float32).reshape(len(x), parts, -1)
+        return cls(x, jnp.stack([wide.sum(axis=-1).T, (wide**2).sum(axis=-1).T], axis=1))
 
 
 def check(n: int, k: int, columns: int, tiles: GemmTiles, *arrays: jax.Array) -> None:
@@ -97,6 +97,52 @@ def project_heads(
     return query.reshape(n, heads, d), ring, (*squares, None)[0]
 
 
+def project_qkv(
+    stream: Stream,
+    modulation: Modulation,
+    weights: tuple[Linear, Linear, Linear],
+    scales: HeadNorm,
+    space: tuple[jax.Array, jax.Array],
+    *,
+    heads: int,
+    rotary: Rotary,
+    norm: str,
+    tiles: GemmTiles,
+    how: Launch = Launch(),  # noqa: B008
+) -> tuple[jax.Array, Ring, jax.Array]:
+    """As `project_heads` with norms over all heads, and the matrices apart, beside any ring.
+
+    The second result are keys and values (n, heads, d).
+    """
+    n, dim = stream.x.shape
+    d = dim // heads
+    made = jax.ShapeDtypeStruct((n, dim), stream.x.dtype)
+    outputs = [made, made, made, jax.ShapeDtypeStruct((2 * heads, n), jnp.float32)]
+
+    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
+        *bias, q_scale, k_scale, cos, sin, swap = refs
+        out, keys, values, squares = outs
+        space, slot = Space(cos, sin, swap), Slot(keys, values)
+        return Heads(tuple(bias), (q_scale, k_scale), space, out, slot, squares, s, how)
+
+    swap = jnp.asarray(rotary.swap(), stream.x.dtype)
+    biases = (part.bias for part in weights)
+    *parts, squares = _product(
+        "project_qkv",
+        stream,
+        (modulation, norm),
+        weights,
+        (*biases, *scales, *space, swap),
+        outputs,
+        Heads.scratch(d, stream.x.dtype),
+        epilogue,
+        tiles,
+        how,
+    )
+    query, *own = (part.reshape(n, heads, d) for part in parts)
+    return query, Ring(*own), squares
+
+
 def key_factors(squares: jax.Array, dim: int) -> jax.Array:
     """1 / RMS over all heads of each key (n,), from the sums that `project_heads` makes."""
     heads = len(squares) // 2
@@ -113,6 +159,7 @@ def project_query(
     norm: str,
     tiles: GemmTiles,
     qk_norm: str = "head",
+    gain_offset: float = 1.0,
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[jax.Array, jax.Array | None]:
     """See `reference.project_query`; with norms over all heads as `project_heads`."""
@@ -137,6 +184,7 @@ def project_query(
         epilogue,
         tiles,
         how,
+        gain_offset,
     )
     return query.reshape(n, heads, d), (*squares, None)[0]
 
@@ -151,7 +199,10 @@ def project_residual(
     tiles: GemmTiles,
     how: Launch = Launch(),  # noqa: B008
 ) -> Stream:
-    """See `reference.project_residual`; the result comes with its moments."""
+    """See `reference.project_residual`; the result comes with its moments.
+
+    Of several frames, which follow each other, the gate may be (frames, dim).
+    """
     n, dim = x.shape
     outputs = [
         jax.ShapeDtypeStruct((n, dim), x.dtype),
@@ -160,6 +211,8 @@ def project_residual(
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
         x, bias, gate = (*refs, None)[:3]
+        if gate is not None and gate.ndim == 2:
+            gate = mosaic.of_frame(gate, jax.lax.axis_index("rows"), n)
         return Residual(x, bias, gate, outs[0], outs[1], s, gate_offset, how)
 
     scratch = Residual.scratch(tiles.columns, x.dtype)
@@ -206,19 +259,24 @@ def _product(
     name: str,
     left: Stream | jax.Array,
     modulated: tuple[Modulation, str] | None,
-    weights: Linear | Linear8,
+    weights: Linear | Linear8 | tuple[Linear, ...],
     arrays: Sequence[Any],
     outputs: Sequence[jax.ShapeDtypeStruct],
     more: dict[str, Any],
     make_epilogue: Callable[[Any, Any, dict[str, Any]], Epilogue],
     tiles: GemmTiles,
     how: Launch,
+    gain_offset: float = 1.0,
 ) -> Sequence[jax.Array]:
-    """Launch one block of `gemm_block` a tile; the epilogue is made from `arrays` and `outputs`."""
+    """Launch one block of `gemm_block` a tile; the epilogue is made from `arrays` and `outputs`.
+
+    Several `weights` make their columns side by side. Of several frames, which follow each other,
+    shift and scale may be (frames, dim).
+    """
     x = left.x if isinstance(left, Stream) else left
-    (n, k), columns, short = x.shape, len(weights.bias), isinstance(weights, Linear8)
+    (n, k), short = x.shape, isinstance(weights, Linear8)
     if isinstance(weights, Linear8):
-        right, parts = weights[:2], weights.scale.shape
+        columns, right, parts = len(weights.bias), weights[:2], weights.scale.shape
         tiles = dataclasses.replace(tiles, columns=columns // parts[1], depth=k // parts[0])
         check(n, k, columns, tiles, x)
         if tiles.depth != DEPTH or weights.kernel.dtype != jnp.float8_e4m3fn:
@@ -227,8 +285,10 @@ def _product(
                 f"e4m3 and {DEPTH} are expected"
             )
     else:
-        right = (weights.kernel,)
-        check(n, k, columns, tiles, x, weights.kernel)
+        several = (weights,) if isinstance(weights, Linear) else weights
+        right = tuple(part.kernel for part in several)
+        columns = sum(kernel.shape[1] for kernel in right)
+        check(n, k, columns // len(right), tiles, x, *right)
     before = ()
     if isinstance(left, Stream) and modulated is not None:
         before = (left.moments, *modulated[0])
@@ -238,7 +298,10 @@ def _product(
         right_refs, refs = refs[: len(right)], refs[len(right) :]
         prologue = None
         if modulated is not None:
-            prologue = Prologue(refs[0], refs[1], refs[2], modulated[1])
+            shift, scale = refs[1:3]
+            if shift.ndim == 2:
+                shift, scale = (mosaic.of_frame(part, row, n) for part in (shift, scale))
+            prologue = Prologue(refs[0], shift, scale, modulated[1], gain_offset)
         inner, outs = refs[len(before) : len(refs) - len(outputs)], refs[-len(outputs) :]
         epilogue, column = make_epilogue(inner, outs, s), jax.lax.axis_index("columns")
 
@@ -246,7 +309,7 @@ def _product(
             mosaic.wait_for_previous(how)
 
         block = fp8_block if short else gemm_block
-        operand = tuple(right_refs) if short else right_refs[0]
+        operand = tuple(right_refs) if len(right_refs) > 1 else right_refs[0]
         mosaic.by_role(
             block(row, column, x, operand, s, prologue, epilogue, tiles, how, ready), how
         )

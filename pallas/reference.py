@@ -6,7 +6,7 @@ and rotations in float32; results in the type of `x` (or `q`).
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -140,7 +140,7 @@ def ring_attention(
 
 
 def prompt_attention(
-    q: jax.Array, keys: jax.Array, values: jax.Array, length: jax.Array
+    q: jax.Array, keys: jax.Array, values: jax.Array, length: jax.Array | int
 ) -> jax.Array:
     """softmax_w(q_n . k_w / sqrt(d)) v_w over the first `length` () of words (words, heads, d)."""
     logits = jnp.einsum("nhd,whd->hnw", q.astype(jnp.float32), keys.astype(jnp.float32))
@@ -177,9 +177,12 @@ class CrossWeights(NamedTuple):
 
 
 class BlockWeights(NamedTuple):
-    """Of one block; `cross` is None where it has no cross-attention."""
+    """Of one block; `cross` is None where it has no cross-attention.
 
-    qkv: Linear
+    qkv: one `Linear`; in `blocks.chunk_chain` the three of queries, keys and values.
+    """
+
+    qkv: Any
     scales: HeadNorm
     out: Linear
     cross: CrossWeights | None

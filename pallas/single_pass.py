@@ -277,9 +277,7 @@ def _attention_arrays(
     queries: Any, keys: Any, values: Any, swap: Any, sight: Sight, lengths: Any, out: Any
 ) -> AttentionArrays:
     order, count, turns = sight
-    return AttentionArrays(
-        queries, keys, values, swap, order, count, turns, None, None, lengths, out
-    )
+    return AttentionArrays(queries, keys, values, swap, order, count, turns, None, lengths, out)
 
 
 def _go_through(

@@ -30,6 +30,7 @@ class DeviceSpec:
     plugins: tuple[str, ...]
     steps: int | None
     text_encoder: str | None
+    dtype: str | None
     batch: int | None
     seats: int
     deadline_s: float

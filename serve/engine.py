@@ -47,7 +47,7 @@ class Engine:
         if spec["spare"] == "imported":
             self._wait_for_turn()
         load_plugins(spec["plugins"])
-        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "batch"))
+        asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "dtype", "batch"))
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")

@@ -61,6 +61,7 @@ class Front:
             plugins=options.plugins,
             steps=options.steps,
             text_encoder=options.text_encoder,
+            dtype=options.dtype,
             batch=options.batch,
             seats=options.seats,
             deadline_s=1e-3 * limits.deadline_ms,

@@ -53,6 +53,7 @@ def make(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    dtype: str | None,
     batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[InstantStreamer, dict[str, Any]]:

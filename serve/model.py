@@ -19,6 +19,7 @@ def load_streamer(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    dtype: str | None,
     batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[StreamerLike, dict[str, Any]]:
@@ -44,6 +45,7 @@ def load_streamer(
         variants=range(1, most) if most <= _MOST_VARIANTS else (1, most // 2),
         batch=batch,
         text_encoder=text_encoder,
+        dtype=dtype,
     )
     return streamer, {**loaded.meta, "device": str(device.device_kind)}
 

@@ -26,6 +26,7 @@ class ServeOptions:
         sample: a clip for the page in place of the one that ships.
         deadline_ms: frames older than this are dropped before their step.
         text_encoder: where the one lies that reads the checkpoint's prompts.
+        dtype: what the model computes in; None is float32 on a CPU, bfloat16 on an accelerator.
         token_secret: a file; with it, only bearer tokens that it signed are admitted.
         tls_cert, tls_key: PEM files; with them, the port speaks TLS.
         resume_seconds: how long the place of a client is kept whose connection was cut.
@@ -48,6 +49,7 @@ class ServeOptions:
     sample: str | None = None
     deadline_ms: int = 100
     text_encoder: str | None = None
+    dtype: str | None = None
     batch: int | None = None
     queue: int = 16
     token_secret: str | None = None

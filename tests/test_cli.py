@@ -55,7 +55,12 @@ class FakeStreamer:
     log: list[Any]
 
     def __init__(
-        self, checkpoint: object, *, steps: int | None = None, text_encoder: str | None = None
+        self,
+        checkpoint: object,
+        *,
+        steps: int | None = None,
+        text_encoder: str | None = None,
+        dtype: str | None = None,
     ) -> None:
         self.size = SIZE
         self.steps = steps

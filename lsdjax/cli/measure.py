@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg, subcommand
 from lsdjax.cli.options import (
     CheckpointArgument,
     ClipsOption,
+    DtypeOption,
     JsonOption,
     OnlyOption,
     PluginOption,
@@ -65,6 +66,7 @@ class EvalCommand(Measurement):
         Path | None, arg(metavar="FOLDER", help="where the sheet and the figures go")
     ] = None
     text_encoder: TextEncoderOption = None
+    dtype: DtypeOption = None
     plugin: PluginOption = ()
     json: JsonOption = False
 
@@ -83,6 +85,7 @@ class EvalCommand(Measurement):
             drop=self.drop,
             out=self.out,
             text_encoder=self.text_encoder,
+            dtype=self.dtype,
         )
 
     def as_text(self, result: Mapping[str, Any]) -> str:
@@ -339,7 +342,7 @@ class BenchCommand:
 class InfoCommand(Measurement):
     """Print the version, the devices, the checkpoint, its config and what its blocks run on.
 
-    Of a Wan model, a folder or a preset such as wan-1.3b, also what a step of it costs.
+    Of a Wan model, a folder or a preset such as wan-1.3b, what a step of it costs and runs on.
     """
 
     checkpoint: CheckpointArgument = None

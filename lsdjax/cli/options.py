@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -27,6 +27,10 @@ TextEncoderOption = Annotated[
         "with one; without it, $LSDJAX_TEXT_ENCODER. Of a Wan model: the folder of UMT5, a file of "
         "prompts' features, or words",
     ),
+]
+DtypeOption = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    arg(help="what the model computes in; without it, float32 on a CPU, else bfloat16"),
 ]
 JsonOption = Annotated[bool, arg(help="print one JSON object and nothing else")]
 ClipsOption = Annotated[Path, arg(metavar="FOLDER", help="clips of scenes not trained on")]

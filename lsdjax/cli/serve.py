@@ -6,7 +6,13 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
-from lsdjax.cli.options import CheckpointOption, PluginOption, StepsOption, TextEncoderOption
+from lsdjax.cli.options import (
+    CheckpointOption,
+    DtypeOption,
+    PluginOption,
+    StepsOption,
+    TextEncoderOption,
+)
 from lsdjax.core.errors import UserError
 
 
@@ -33,6 +39,7 @@ class ServeCommand:
     ] = ()
     sample: Annotated[str | None, arg(metavar="VIDEO", help="clip that the page opens with")] = None
     text_encoder: TextEncoderOption = None
+    dtype: DtypeOption = None
     deadline_ms: Annotated[int, arg(metavar="MS", help="older frames are dropped")] = 100
     overload_ratio: Annotated[
         float, arg(metavar="R", help="steps this many times as slow as at the start are too slow")
@@ -79,6 +86,7 @@ class ServeCommand:
             spare=self.spare,
             resume_seconds=self.resume_seconds,
             text_encoder=self.text_encoder,
+            dtype=self.dtype,
             token_secret=self.token_secret,
             tls_cert=self.tls_cert,
             tls_key=self.tls_key,

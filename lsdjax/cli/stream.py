@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from lsdjax.cli.options import (
     CheckpointOption,
+    DtypeOption,
     PluginOption,
     StepsOption,
     TextEncoderOption,
@@ -43,6 +44,7 @@ class StreamCommand:
     side_by_side: Annotated[bool, arg(help="show the input to the left of the output")] = False
     checkpoint: CheckpointOption = None
     text_encoder: TextEncoderOption = None
+    dtype: DtypeOption = None
     plugin: PluginOption = ()
     steps: StepsOption = None
     seed: Annotated[int, arg(metavar="N", help="seed of the noise")] = 0
@@ -105,7 +107,7 @@ class StreamCommand:
                     f"{self.checkpoint!r} is a Wan model, whose steps are its own and whose "
                     "pictures are not mixed with the input: --steps and --strength do not apply"
                 )
-            wan = load_wan_streamer(Path(self.checkpoint), self.text_encoder)
+            wan = load_wan_streamer(Path(self.checkpoint), self.text_encoder, dtype=self.dtype)
             for prompt in prompts:  # a file of features need not know them all
                 wan.encode_prompt(prompt)
             return wan, transform_steps, lambda: wan.start(self.prompt, seed=self.seed)
@@ -113,7 +115,9 @@ class StreamCommand:
         from lsdjax.stream.session import Streamer
 
         checkpoint = load_checkpoint(self.checkpoint)
-        streamer = Streamer(checkpoint, steps=self.steps, text_encoder=self.text_encoder)
+        streamer = Streamer(
+            checkpoint, steps=self.steps, text_encoder=self.text_encoder, dtype=self.dtype
+        )
 
         def start() -> "Stream":
             streamer.warm_up(show_progress)

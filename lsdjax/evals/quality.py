@@ -70,6 +70,7 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
     text_encoder: str | None = None,
+    dtype: str | None = None,
 ) -> dict[str, Any]:
     """Stream every clip of the folder `clips` through every style and compare with the teacher.
 
@@ -88,7 +89,8 @@ def evaluate(
     """
     if not 0 <= drop < 1:
         raise UserError(f"drop={drop}; a share in [0, 1) is expected")
-    streamer = Streamer(load_checkpoint(checkpoint), steps=steps, text_encoder=text_encoder)
+    loaded = load_checkpoint(checkpoint)
+    streamer = Streamer(loaded, steps=steps, text_encoder=text_encoder, dtype=dtype)
     paths = [path for path in list_videos(Path(clips)) if not only or path.stem in only]
     if not paths:
         raise UserError(f"no videos in {str(clips)!r}; a folder of clips is expected")

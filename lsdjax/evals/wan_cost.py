@@ -7,6 +7,7 @@ from typing import Any
 
 from lsdjax.checkpoint.convert import COMPONENTS, kinds_in, load_component
 from lsdjax.model.wan_config import CODECS, WanConfig
+from lsdjax.stream.wan_step import runs_on
 
 # What one H200 was measured to reach: dense bfloat16 matrix products, twice that in float8, and
 # reads of its memory.
@@ -113,6 +114,7 @@ def describe_folder(folder: Path) -> dict[str, Any]:
         }
         if kind == "wan":
             networks[kind]["cost"] = step_cost(loaded.config)
+            networks[kind]["runs_on"] = _runs_on(loaded.config)
     return networks
 
 
@@ -125,4 +127,9 @@ def describe_config(config: WanConfig) -> dict[str, Any]:
         "pixels a side of a latent": CODECS[config.codec][0],
         "config": dataclasses.asdict(config),
         "cost": step_cost(config),
+        "runs_on": _runs_on(config),
     }
+
+
+def _runs_on(config: WanConfig) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(choice) for choice in runs_on(config)]

@@ -16,7 +16,15 @@ from lsdjax.model.cache import KVCache, ages_at, write
 from lsdjax.model.layers import Linear, zeros
 from lsdjax.model.participative import absorb
 from lsdjax.model.wan_config import PATCH, WanConfig
-from lsdjax.model.wan_layers import BASE, WanBlock, WanContext, WanPrompt, layer_norm, shift_scale
+from lsdjax.model.wan_layers import (
+    BASE,
+    WanBlock,
+    WanContext,
+    WanPrompt,
+    layer_norm,
+    run_blocks,
+    shift_scale,
+)
 
 TIMESTEPS = 1000
 """The timestep of noise level 1."""
@@ -88,10 +96,7 @@ class WanDiT(nnx.Module):
         code = sinusoid(TIMESTEPS * noise_level, self.config.frequency_dim)
         time = self.time_out(jax.nn.silu(self.time_in(code)))
         told = self.told(jax.nn.silu(time)).reshape(b, t, 6, -1)
-        traces = []
-        for block, words, seen in zip(self.blocks, prompt, context, strict=True):
-            x, trace = block(x, told, words, seen, grid)
-            traces.append(trace)
+        x, traces = run_blocks(x, told, prompt, context, blocks=list(self.blocks), grid=grid)
         table = self.head_modulation[...].astype(jnp.float32)[None, None]
         shift, scale = ((time + table[:, :, i]) for i in range(2))
         x = self.head(shift_scale(layer_norm(x), shift, scale)).reshape(b, t, *grid, -1)

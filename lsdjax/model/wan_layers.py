@@ -6,7 +6,8 @@ sums of one learned table and one projection of the timestep that all blocks sha
 prompt are not masked.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from flax import nnx
 from lsdjax.core.attention import dot_product_attention
 from lsdjax.model.layers import Linear, rms_norm
 from lsdjax.model.wan_config import WanConfig
+from lsdjax.pallas import dispatch
 
 BASE = 10000.0
 
@@ -242,3 +244,50 @@ class WanBlock(nnx.Module):
         words = (jnp.broadcast_to(y.astype(x.dtype)[None], (b, *y.shape)) for y in prompt)
         mixed = dot_product_attention(q, *words)
         return self.cross_attention.out(mixed.reshape(x.shape))
+
+
+def run_blocks(
+    x: jax.Array,
+    told: jax.Array,
+    prompt: Sequence[WanPrompt],
+    context: Sequence[WanContext],
+    *,
+    blocks: Sequence[WanBlock],
+    grid: tuple[int, int],
+    implementation: str | None = None,
+) -> tuple[jax.Array, list[Traces]]:
+    """One block after the other: x (b, t, n, dim) -> x and what each leaves.
+
+    implementation: "kernel chain" or "xla"; None is what serves, see `dispatch.call`.
+    """
+    return dispatch.call(
+        "wan blocks", x, told, prompt, context,
+        blocks=blocks, grid=grid, implementation=implementation,
+    )  # fmt: skip
+
+
+def _through_xla(
+    x: jax.Array,
+    told: jax.Array,
+    prompt: Sequence[WanPrompt],
+    context: Sequence[WanContext],
+    *,
+    blocks: Sequence[WanBlock],
+    grid: tuple[int, int],
+) -> tuple[jax.Array, list[Traces]]:
+    traces = []
+    for block, words, seen in zip(blocks, prompt, context, strict=True):
+        x, trace = block(x, told, words, seen, grid)
+        traces.append(trace)
+    return x, traces
+
+
+def _through_kernels(*arguments: Any, **settings: Any) -> tuple[jax.Array, list[Traces]]:
+    dispatch.needs(dispatch.HOPPER)
+    from lsdjax.model.wan_fused import fused_blocks  # the kernels' compiler, where it is of use
+
+    return fused_blocks(*arguments, **settings)
+
+
+dispatch.register("wan blocks", "kernel chain", _through_kernels)
+dispatch.register("wan blocks", "xla", _through_xla)

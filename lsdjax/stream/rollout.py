@@ -11,7 +11,7 @@ from lsdjax.codec import PixelCodec
 from lsdjax.core.errors import UserError
 from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.session import MAX_STEPS
-from lsdjax.stream.state import StreamState, init_stream
+from lsdjax.stream.state import StreamState, hold_in, init_stream, usual_dtype
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 
 
@@ -47,7 +47,8 @@ class Rollout:
         self.streams = len(seeds)
         self._config = config
         self._keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-        self._params = jax.device_put(checkpoint.params)
+        self._dtype = jnp.dtype(usual_dtype())
+        self._params = jax.device_put(hold_in(self._dtype, checkpoint.params))
         self._prompt = make_prompt_encoder(config)(self._params, find_tokenizer(config)(prompt))
         step = make_stream_step(config, steps, repair=False)
         over = (None, 0, 0, 0, None, None, None, 0, None)
@@ -56,7 +57,7 @@ class Rollout:
 
     def restart(self) -> None:
         """Start every stream again as if no frame had come."""
-        fresh = init_stream(self._config)
+        fresh = init_stream(self._config, self._dtype)
         self._state: StreamState = jax.tree.map(
             lambda leaf: jnp.repeat(leaf[None], self.streams, axis=0), fresh
         )

@@ -99,8 +99,8 @@ def mend(
     known = _holds(_mark_picture(previous), seal.previous) & ~anchor
     mask = whole[None, None, :, None, None, None]
     cache = cache._replace(
-        keys=jnp.where(mask, cache.keys, 0.0),
-        values=jnp.where(mask, cache.values, 0.0),
+        keys=jnp.where(mask, cache.keys, 0),
+        values=jnp.where(mask, cache.values, 0),
         frames=jnp.where(whole, cache.frames, -1),
     )
     seal = Seal(
@@ -127,9 +127,10 @@ def _mark_picture(latent: jax.Array) -> jax.Array:
 def _weigh(x: jax.Array) -> jax.Array:
     """Means over the last two axes, each place with a weight of its own: (..., n, k) -> (...).
 
-    Matrix products: XLA's CPU backend does not vectorise sums of floats. Two short sums round less
-    than a long one.
+    In float32, whatever the type of x. Matrix products: XLA's CPU backend does not vectorise sums
+    of floats. Two short sums round less than a long one.
     """
+    x = x.astype(jnp.float32)
     for _ in range(2):
         k = x.shape[-1]
         weights = jnp.linspace(0.5 / k, 1.5 / k, k, dtype=x.dtype)

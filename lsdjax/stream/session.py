@@ -17,7 +17,7 @@ from lsdjax.model.dit import Prompt
 from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.controllers import Controller, RepairEvent
 from lsdjax.stream.scorer import read_health
-from lsdjax.stream.state import StreamState, init_stream
+from lsdjax.stream.state import StreamState, hold_in, init_stream, usual_dtype
 from lsdjax.stream.step import StreamStep, make_prompt_encoder, make_stream_step
 
 MAX_STEPS = 64
@@ -35,6 +35,7 @@ class Streamer:
         size: (height, width) of the frames.
         steps: denoising steps a frame, unless a stream asks for another of `variants`.
         variants: every number of steps that a stream may take, ascending.
+        dtype: of the arithmetic, of the parameters' matrices and of the KV rings.
         batches: how many streams one program can step at once, ascending, from 1 on.
     """
 
@@ -48,12 +49,14 @@ class Streamer:
         guidance: Guidance = UNGUIDED,
         repair: bool = True,
         text_encoder: str | None = None,
+        dtype: str | None = None,
     ) -> None:
         """With `repair`, streams watch and mend themselves; a healthy one's pictures are the same.
 
         text_encoder: where the one lies that reads the checkpoint's prompts, see `find_tokenizer`.
         variants: further numbers of steps to compile, among which a running stream may change.
         batch: how many streams `submit_batch` may step at once.
+        dtype: "float32" or "bfloat16"; None is float32 on a CPU, bfloat16 on an accelerator.
 
         Raises UserError where `steps` is not in 1..64, or the text encoder is not the checkpoint's.
         """
@@ -66,7 +69,8 @@ class Streamer:
         self.size = (checkpoint.config.height, checkpoint.config.width)
         self.steps = steps
         self.variants = tuple(counts)
-        self._params = jax.device_put(checkpoint.params)
+        self.dtype = jnp.dtype(dtype or usual_dtype())
+        self._params = jax.device_put(hold_in(self.dtype, checkpoint.params))
         self._encode = make_prompt_encoder(checkpoint.config)
         self._steps = {
             count: make_stream_step(checkpoint.config, count, guidance, repair=repair)
@@ -183,7 +187,7 @@ class Stream:
 
     def __init__(self, streamer: Streamer, prompt: str, *, seed: int, strength: float) -> None:
         self._streamer = streamer
-        self._state = init_stream(streamer.checkpoint.config)
+        self._state = init_stream(streamer.checkpoint.config, streamer.dtype)
         self.prompt = prompt
         self._encoded = streamer.encode(prompt)
         self.seed = seed

@@ -1,6 +1,6 @@
-"""What one stream carries from frame to frame."""
+"""What one stream carries from frame to frame, and in which type."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,34 @@ class StreamState(NamedTuple):
     seal: Seal
 
 
-def init_stream(config: ModelConfig) -> StreamState:
-    """The state before the first frame; its seal is that of zeros."""
+def usual_dtype() -> str:
+    """What a model computes in where nobody says: "float32" on a CPU, "bfloat16" on the rest."""
+    return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+
+
+def hold_in(dtype: jnp.dtype, params: Any) -> Any:
+    """Parameters as a stream holds them: matrices and kernels in `dtype`, vectors in float32."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype, copy=False) if leaf.ndim > 1 else leaf, params
+    )
+
+
+def cast(dtype: jnp.dtype, tree: Any) -> Any:
+    """A tree of arrays with its floats in `dtype`."""
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+def init_stream(config: ModelConfig, dtype: jnp.dtype) -> StreamState:
+    """The state before the first frame; its seal is that of zeros.
+
+    dtype: of the KV ring, in which the step then computes. The picture stays float32.
+    """
     codec = PixelCodec()
     h, w = config.height // codec.factor, config.width // codec.factor
     return StreamState(
-        cache=init_cache(config, batch=1, dtype=jnp.dtype(jnp.float32)),
+        cache=init_cache(config, batch=1, dtype=dtype),
         previous=jnp.zeros((1, 1, h, w, codec.channels), jnp.float32),
         seal=Seal(
             slots=jnp.zeros((config.slots, 2 * config.depth, 2), jnp.float32),

@@ -17,7 +17,7 @@ from lsdjax.model.cache import clear, write
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import Prompt, Told, cached_context, model_graph
 from lsdjax.stream.scorer import describe, mend, pack_health, seal_picture, seal_slot
-from lsdjax.stream.state import Seal, StreamState
+from lsdjax.stream.state import Seal, StreamState, cast
 
 # (params, state, frame uint8 (height, width, 3), input level (), history level (), prompt,
 #  strength (), key, anchor () bool)
@@ -29,14 +29,19 @@ StreamStep = Callable[
 
 
 def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prompt]:
-    """The jitted function (params, tokens) -> Prompt: once a prompt."""
+    """The jitted function (params, tokens) -> Prompt: once a prompt.
+
+    It computes in float32; the result has the type of the matrices.
+    """
     graph = model_graph(config)
+    return jax.jit(lambda params, tokens: _prompt(graph, params, tokens))
 
-    def encode(params: dict, tokens: jax.Array) -> Prompt:
-        model = nnx.merge(graph, nnx.State(params))
-        return model.prompt(model.embed(tokens))
 
-    return jax.jit(encode)
+def _prompt(graph: nnx.GraphDef, params: dict, tokens: jax.Array | None) -> Prompt:
+    """The prompt of `tokens`, or none, for guidance."""
+    model = nnx.merge(graph, nnx.State(cast(jnp.dtype(jnp.float32), params)))
+    embedding = model.text.null() if tokens is None else model.embed(tokens)
+    return cast(params["tokens_in"]["kernel"].dtype, model.prompt(embedding))
 
 
 def make_stream_step(
@@ -49,6 +54,8 @@ def make_stream_step(
     The keys and values that the last denoising step computed are the ones that later frames see:
     training draws a noise level for every frame of the context, so no extra clean pass is needed
     (a model trained with `clean_pass` takes one).
+    The network computes in the type of the KV ring, which is that of the parameters' matrices;
+    norms, softmax, noise levels and the sampler's latents are float32.
     The noise and the events of frame i are functions of the key and of i, so a stream can be
     replayed.
 
@@ -78,11 +85,13 @@ def make_stream_step(
         events = draw_events(key, index[None], 1, config.height, config.width)
         # Barriers here and below: XLA would compute these anew in everything that reads them.
         inputs, previous, events = jax.lax.optimization_barrier((inputs, previous, events))
-        told = Told(inputs, jnp.full((1, 1), input_level), previous, history, events)
+        dtype = state.cache.keys.dtype
+        pictures = cast(dtype, (inputs, previous))
+        told = Told(pictures[0], jnp.full((1, 1), input_level), pictures[1], history, events)
         context = cached_context(state.cache, config)
         views = {"told": (model.observe(told, prompt), prompt, context)}
         if guidance.prompt != 1:
-            null = model.prompt(model.text.null())
+            null = _prompt(graph, params, None)
             views["prompt"] = (model.observe(told, null), null, context)
         if guidance.history != 1:
             alone = told._replace(previous_level=jnp.ones_like(history))
@@ -90,14 +99,16 @@ def make_stream_step(
             views["history"] = (model.observe(alone, prompt), prompt, blind)
 
         def denoise(x, noise_level, step_size):
+            x = x.astype(dtype)
             out = {
                 name: model.denoise(x, noise_level, step_size, observation, prompt, context)
                 for name, (observation, prompt, context) in views.items()
             }
             full = out.pop("told")
-            sample = full.sample
+            sample = told = full.sample.astype(jnp.float32)
             for name, less in out.items():
-                sample = sample + guide(full.sample, less.sample, getattr(guidance, name))
+                less = less.sample.astype(jnp.float32)
+                sample = sample + guide(told, less, getattr(guidance, name))
             return sample, (full.keys[:, :, 0], full.values[:, :, 0])
 
         noise = jax.lax.optimization_barrier(normal(noise_key, inputs.shape))
@@ -105,7 +116,9 @@ def make_stream_step(
         sample = jax.lax.optimization_barrier(jnp.clip(sample, -1.0, 1.0))
         if config.clean_pass:
             clean = jnp.zeros((1, 1))
-            seen = model.denoise(sample, clean, clean, views["told"][0], prompt, context)
+            seen = model.denoise(
+                sample.astype(dtype), clean, clean, views["told"][0], prompt, context
+            )
             keys, values = seen.keys[:, :, 0], seen.values[:, :, 0]
         cache = write(state.cache, keys, values, config.policy)
         shown = jnp.where(input_level < 1, inputs + strength * (sample - inputs), sample)

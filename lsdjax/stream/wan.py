@@ -81,7 +81,7 @@ class WanStreamer:
         self._params = jax.device_put(params) if mesh is None else place(params, mesh)
         self._prompt = make_wan_prompt(config)
         self._step = make_wan_step(config, noised=self.input == "noised", mesh=mesh)
-        self._recache = make_wan_recache(config)
+        self._recache = make_wan_recache(config, mesh)
         self._take = jax.jit(self._make_taker())
         self._show = jax.jit(self._make_shower())
         shape = (1, config.chunk, *config.latent_size, config.channels)

@@ -11,6 +11,7 @@ from lsdjax.checkpoint.tree import unflatten
 from lsdjax.codec.video import pixel_codec, video_codec
 from lsdjax.core.errors import UserError
 from lsdjax.model.wan_config import WanConfig
+from lsdjax.stream.state import usual_dtype
 from lsdjax.stream.wan import Input, PromptReader, WanStreamer
 from lsdjax.text.embeddings import HashedWords, PromptFile
 from lsdjax.text.umt5 import Umt5
@@ -68,8 +69,7 @@ def load_wan_streamer(
     """
     model = load_component(folder, "wan")
     config: WanConfig = model.config
-    if dtype is None:
-        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    dtype = dtype or usual_dtype()
     params = unflatten(
         {
             name: view.astype(jnp.dtype(dtype), copy=False) if name.endswith(".kernel") else view

@@ -1,5 +1,7 @@
 """The stream step of a causal Wan model: one chunk of latents, as pure functions."""
 
+import contextlib
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -10,10 +12,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from lsdjax.diffusion.renoise import solve_renoising
 from lsdjax.diffusion.schedule import warp
 from lsdjax.diffusion.video_input import noised_input
-from lsdjax.model.cache import KVCache
-from lsdjax.model.wan import TIMESTEPS, WanPrediction, cached_context, wan_graph, write_chunk
+from lsdjax.model.cache import KVCache, init_cache
+from lsdjax.model.wan import (
+    TIMESTEPS,
+    WanDiT,
+    WanPrediction,
+    cached_context,
+    wan_graph,
+    write_chunk,
+)
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.model.wan_layers import WanPrompt
+from lsdjax.pallas import dispatch
 
 Prompt = tuple[WanPrompt, ...]
 
@@ -66,7 +76,8 @@ def make_wan_step(
         beside = inputs if config.beside else None
 
         def denoise(x: jax.Array, level: jax.Array) -> tuple[jax.Array, WanPrediction]:
-            seen = model.denoise(x, level, prompt, context, beside)
+            with spread_over(mesh):
+                seen = model.denoise(x, level, prompt, context, beside)
             return seen.velocity, seen
 
         key = jax.random.fold_in(key, cache.length)
@@ -88,8 +99,15 @@ def make_wan_step(
     return jax.jit(step, donate_argnums=1, out_shardings=made)
 
 
+def spread_over(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+    """Inside `jit`: what is traced knows of the devices that share the model; None is one."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
 def make_wan_recache(
-    config: WanConfig,
+    config: WanConfig, mesh: Mesh | None = None
 ) -> Callable[[dict, KVCache, jax.Array, jax.Array, Prompt], KVCache]:
     """The jitted (params, cache, inputs, clean latents, prompt) -> cache with one more chunk."""
     graph = wan_graph(config)
@@ -98,7 +116,8 @@ def make_wan_recache(
         model = nnx.merge(graph, nnx.State(params))
         level = jnp.zeros(latents.shape[:2], jnp.float32)
         beside = inputs if config.beside else None
-        seen = model.denoise(latents, level, prompt, cached_context(cache, config), beside)
+        with spread_over(mesh):
+            seen = model.denoise(latents, level, prompt, cached_context(cache, config), beside)
         return write_chunk(cache, seen, config)
 
     return jax.jit(recache)
@@ -125,3 +144,37 @@ def keep_sinks(cache: KVCache, before: KVCache, config: WanConfig) -> KVCache:
         keys=jnp.where(mask, before.keys, cache.keys),
         values=jnp.where(mask, before.values, cache.values),
     )
+
+
+def step_arguments(config: WanConfig, dtype: jnp.dtype) -> tuple:
+    """Shapes and types of a step's arguments, with matrices and activations of `dtype`."""
+    model = nnx.eval_shape(lambda: WanDiT(config, rngs=nnx.Rngs(0)))
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jax.ShapeDtypeStruct(
+            leaf.shape, dtype if path[-1].key == "kernel" else leaf.dtype
+        ),
+        nnx.to_pure_dict(nnx.state(model, nnx.Param)),
+    )
+    words = jax.ShapeDtypeStruct((config.text_length, config.text_dim), dtype)
+    shape = (1, config.chunk, *config.latent_size, config.channels)
+    return (
+        params,
+        jax.eval_shape(lambda: init_cache(config, 1, dtype)),
+        jax.ShapeDtypeStruct(shape, dtype),
+        jax.ShapeDtypeStruct((), jnp.float32),
+        jax.eval_shape(make_wan_prompt(config), params, words),
+        jax.eval_shape(lambda: jax.random.key(0)),
+    )
+
+
+def runs_on(config: WanConfig, dtype: jnp.dtype | None = None) -> list[dispatch.Choice]:
+    """What the blocks of a stream's step run on here, and why not on the rest.
+
+    dtype: of the activations; None is what streams have here, float32 on a CPU, else bfloat16.
+    """
+    if dtype is None:
+        dtype = jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    config = dataclasses.replace(config, depth=1, timesteps=config.timesteps[:1], clean_pass=False)
+    dispatch.forget()
+    jax.eval_shape(make_wan_step(config, jit=False), *step_arguments(config, dtype))
+    return dispatch.choices()

@@ -62,5 +62,8 @@ def test_info_tells_of_a_preset(capsys):
     assert cli.main(["info", "tiny-wan", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["preset"] == "tiny-wan" and told["cost"]["passes a step"] == 3
+    (choice,) = told["runs_on"]
+    assert (choice["operation"], choice["chosen"]) == ("wan blocks", "xla")
+    assert choice["refusals"] == {"kernel chain": "runs on hopper, not on cpu"}
     assert cli.main(["info", "tiny-wan"]) == 0
     assert "H200 bfloat16 floor ms" in capsys.readouterr().out

@@ -28,6 +28,9 @@ from lsdjax.model.config import ModelConfig
 from lsdjax.model.fused import fused_block
 from lsdjax.model.layers import Block, Context, PromptAttention
 from lsdjax.model.policy import RingWithSinks
+from lsdjax.model.wan_config import WanConfig
+from lsdjax.model.wan_fused import fused_blocks
+from lsdjax.model.wan_layers import WanBlock, WanContext, WanPrompt, run_blocks
 from lsdjax.pallas import attention, blocks, fp8, projections, reference, single_pass, specs
 from lsdjax.pallas.attention import AttentionTiles
 from lsdjax.pallas.blocks import BlockTiles, LongRing, Variant
@@ -93,7 +96,7 @@ def jitted(function: Callable[..., Any], **static: Any) -> Callable[..., Any]:
 def run_attention(how: Launch, draw: Draw) -> Outputs:
     q, ring = draw.array(N, HEADS, D), draw.ring()
     # two tiles a slot, the second of them short, and fewer stages than tiles
-    tiles, static = AttentionTiles(64, 1, 64, 8, 2), {"rotary": specs.OURS, "length": 72}
+    tiles, static = AttentionTiles(64, 1, 64, 64, 72, 2), {"rotary": specs.OURS, "length": 72}
     arguments = (q, ring, draw.ages, draw.visible)
     result = jitted(attention.ring_attention, how=how, tiles=tiles, **static)(*arguments)
     return result, jitted(reference.ring_attention, **static)(*arguments)
@@ -231,6 +234,43 @@ def run_model(how: Launch, draw: Draw) -> Outputs:
     return result, jax.jit(functools.partial(run, Block.through_xla, jnp.float32))(*arguments)
 
 
+def run_wan(how: Launch, draw: Draw, *, chunk: int) -> Outputs:
+    """Two of the Wan model's blocks on a chunk over a cache, as `run_model`; rows are padded."""
+    config = WanConfig(
+        height=32, width=68, codec="pixel", dim=DIM, depth=2, heads=HEADS, ffn_dim=256,
+        text_length=24, chunk=chunk, window=SLOTS,
+    )  # fmt: skip
+    graph, shapes = nnx.split(
+        nnx.eval_shape(
+            lambda: nnx.List([WanBlock(config, rngs=nnx.Rngs(0)) for _ in range(config.depth)])
+        ),
+        nnx.Param,
+    )
+    params = jax.tree.map(
+        lambda leaf: draw.array(*leaf.shape, scale=leaf.shape[0] ** -0.5, dtype=leaf.dtype), shapes
+    )
+    n, (rows, columns) = config.tokens, config.latent_size
+    x, told = draw.array(1, chunk, n, DIM), draw.array(1, chunk, 6, DIM, scale=0.3)
+    past, words = (
+        [[draw.array(*shape, HEADS, D) for _ in range(2)] for _ in range(config.depth)]
+        for shape in ((1, SLOTS, n), (config.text_length,))
+    )
+
+    def run(call: Any, dtype: Any, params: Any, *arrays: Any) -> Any:
+        past: list[tuple[jax.Array, jax.Array]]
+        x, told, past, words = jax.tree.map(lambda leaf: leaf.astype(dtype), arrays)
+        context = [WanContext(*kv, draw.ages[None], draw.visible[None]) for kv in past]
+        prompt = [WanPrompt(*kv) for kv in words]
+        blocks = list(nnx.merge(graph, params))
+        return call(x, told, prompt, context, blocks=blocks, grid=(rows // 2, columns // 2))
+
+    arguments = (params, x, told, past, words)
+    kernels = functools.partial(fused_blocks, how=how)
+    result = jax.jit(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
+    xla = functools.partial(run_blocks, implementation="xla")
+    return result, jax.jit(functools.partial(run, xla, jnp.float32))(*arguments)
+
+
 KERNELS: dict[str, Kernel] = {
     "attention": run_attention,
     "prompt": run_prompt,
@@ -239,6 +279,8 @@ KERNELS: dict[str, Kernel] = {
     "gelu": run_gelu,
     "fp8": run_fp8,
     "model": run_model,
+    "wan": functools.partial(run_wan, chunk=1),
+    "wan_chunk": functools.partial(run_wan, chunk=2),
     "chain": functools.partial(run_block, wan=False, cross=True, in_one=0),
     "chain_wan": functools.partial(run_block, wan=True, cross=True, in_one=0),
     "single_pass": functools.partial(run_block, wan=False, cross=False, in_one=2),

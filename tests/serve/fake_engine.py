@@ -94,6 +94,7 @@ def make(
     checkpoint: str | None,
     steps: int | None,
     text_encoder: str | None,
+    dtype: str | None,
     batch: int | None,
     progress: Callable[[str], None],
 ) -> tuple[FakeStreamer, dict[str, Any]]:

@@ -145,8 +145,8 @@ def test_a_stream_goes_on_without_input(streamer: Streamer) -> None:
 def test_guidance_moves_away_from_what_was_told_less(checkpoint: Checkpoint) -> None:
     clip = frames(2)
 
-    def shown(**weights: float) -> np.ndarray:
-        streamer = Streamer(checkpoint, steps=1, guidance=Guidance(**weights))
+    def shown(dtype: str = "float32", **weights: float) -> np.ndarray:
+        streamer = Streamer(checkpoint, steps=1, guidance=Guidance(**weights), dtype=dtype)
         return run(streamer.start("pencil sketch", seed=1), clip).astype(float)
 
     plain, half, full = shown(), shown(prompt=0.5), shown(prompt=0.0)
@@ -157,6 +157,7 @@ def test_guidance_moves_away_from_what_was_told_less(checkpoint: Checkpoint) -> 
     forgetful = shown(history=0.0)
     np.testing.assert_allclose(forgetful[0], plain[0], atol=1.01)  # there was no past yet
     assert np.abs(forgetful[1] - plain[1]).max() > 2
+    assert 0 < np.abs(shown("bfloat16", prompt=0.5) - half).mean() < 2
 
 
 def test_wrong_frames_and_options_are_refused(streamer: Streamer, checkpoint: Checkpoint) -> None:

@@ -31,7 +31,8 @@ def test_a_rollout_is_a_stream(child: ModuleType, clean_pass: bool) -> None:
     there = np.array([1, 0, 1, 0], np.float32)
     key, prompt = jax.random.key(3), make_prompt_encoder(model)(params, tokenize("negative"))
 
-    step, state = make_stream_step(model, model.steps, repair=False), init_stream(model)
+    step = make_stream_step(model, model.steps, repair=False)
+    state = init_stream(model, jnp.dtype(jnp.float32))
     for frame, level in zip(frames, 1 - there, strict=True):
         levels = np.float32(level), np.float32(model.history_level)
         told = *levels, prompt, np.float32(1), key, np.bool_(False)
