@@ -99,13 +99,23 @@ class BenchStreamCommand(Measurement):
     checkpoint: CheckpointArgument = None
     steps: StepsOption = None
     frames: Annotated[int, arg(metavar="N", help="frames to time")] = 300
+    beside: Annotated[
+        str | None, arg(metavar="CHECKPOINT", help="another one, which takes turns with it")
+    ] = None
+    beside_steps: Annotated[int | None, arg(metavar="N", help="that one's steps a frame")] = None
     plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
         from lsdjax.evals.latency import bench_stream
 
-        return bench_stream(self.checkpoint, steps=self.steps, frames=self.frames)
+        return bench_stream(
+            self.checkpoint,
+            steps=self.steps,
+            frames=self.frames,
+            beside=self.beside,
+            beside_steps=self.beside_steps,
+        )
 
 
 @dataclass(frozen=True)
