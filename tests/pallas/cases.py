@@ -1,12 +1,16 @@
 """What is compiled for Hopper at production shapes: name -> (function, arguments, donated)."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 
-from lsdjax.pallas import blocks, projections, single_pass
+from lsdjax.configs.wan import WAN_1_3B
+from lsdjax.model.wan_config import WanConfig
+from lsdjax.pallas import blocks, dispatch, projections, single_pass
 from lsdjax.pallas.blocks import LongRing, Variant
 from lsdjax.pallas.fp8 import Linear8
 from lsdjax.pallas.gemm import GemmTiles
@@ -24,6 +28,7 @@ from lsdjax.pallas.reference import (
     Seen,
 )
 from lsdjax.pallas.specs import SHAPES, BlockShape
+from lsdjax.stream.wan_step import make_wan_step, step_arguments
 
 Case = tuple[Callable[..., Any], tuple, tuple[int, ...]]
 HOW = Launch(dependent=True)
@@ -123,14 +128,31 @@ def products_in_fp8(shape: BlockShape) -> Case:
     return run, (array(n, dim), modulation, weights(dim, hidden), weights(hidden, dim), vector), ()
 
 
-STUDENT, WAN, LONG = (SHAPES[name] for name in ("student-294m", "wan-1.3b-w9", "wan-1.3b-w21"))
+WAN_FRAME = dataclasses.replace(
+    WAN_1_3B, chunk=1, window=8, timesteps=(1000,), clean_pass=False, depth=2
+)
+"""Two layers, and one pass over one frame, which sees nine frames with itself."""
+
+
+def wan_step(config: WanConfig, device: str) -> Case:
+    """A Wan stream's step as it is on `device`."""
+    step = make_wan_step(config, jit=False)
+
+    def run(*arguments: Any) -> Any:
+        with mock.patch.object(dispatch, "device", lambda: device):
+            return step(*arguments)
+
+    return run, step_arguments(config, jnp.dtype(BF16)), (1,)
+
+
+STUDENT = SHAPES["student-294m"]
 CASES: dict[str, Callable[[], Case]] = {
     "student_chain_1": lambda: forward(STUDENT, 1, in_one=False),
     "student_chain_2": lambda: forward(STUDENT, 2, in_one=False),
     "student_single_pass_1": lambda: forward(STUDENT, 1, in_one=True),
     "student_single_pass_2": lambda: forward(STUDENT, 2, in_one=True),
     "student_fp8": lambda: products_in_fp8(STUDENT),
-    "wan_chain_1": lambda: forward(WAN, 1, in_one=False),
-    "wan_chain_2": lambda: forward(WAN, 2, in_one=False),
-    "wan_long_chain_1": lambda: forward(LONG, 1, in_one=False),
+    "wan_frame": lambda: wan_step(WAN_FRAME, dispatch.HOPPER),
+    "wan_default": lambda: wan_step(WAN_1_3B, dispatch.HOPPER),
+    "wan_default_xla": lambda: wan_step(WAN_1_3B, "gpu"),
 }

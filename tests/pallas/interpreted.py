@@ -102,6 +102,31 @@ def run_attention(how: Launch, draw: Draw) -> Outputs:
     return result, jitted(reference.ring_attention, **static)(*arguments)
 
 
+def run_own_attention(how: Launch, draw: Draw) -> Outputs:
+    """Two frames that see each other and a ring whose slots end where their keys do."""
+    length, frames = 72, 2
+    ring = Ring(*(store[:, :length] for store in draw.ring()))
+    own = Ring(draw.array(frames, N, HEADS, D), draw.array(frames, N, HEADS, D))
+    q, factors = draw.array(frames * N, HEADS, D), 1 + draw.vector(frames * N).reshape(frames, N)
+    turn = jnp.arange(frames)[:, None]
+    ages = jnp.concatenate([draw.ages[None] + turn, turn - turn.T], axis=1)
+    # the second of two tiles begins with keys that the first had
+    static = {"rotary": specs.OURS, "length": length}
+    kernel = jitted(
+        attention.ring_attention, how=how, tiles=AttentionTiles(64, 1, 64, 8, length, 2), **static
+    )
+    result = kernel(q, ring, ages, draw.visible, own=own, factors=factors)
+    keys = own.keys.astype(jnp.float32) * factors[:, :, None, None]
+    joined = Ring(
+        jnp.concatenate([ring.keys.astype(jnp.float32), keys[:, :length]]),
+        jnp.concatenate([ring.values, own.values[:, :length]]),
+    )
+    visible = jnp.concatenate([draw.visible, jnp.ones(frames, bool)])
+    contract = jitted(reference.ring_attention, **static)
+    parts = [contract(q[i * N :][:N], joined, ages[i], visible) for i in range(frames)]
+    return result, jnp.concatenate(parts)
+
+
 def run_prompt(how: Launch, draw: Draw) -> Outputs:
     words = draw.array(64, HEADS, D), draw.array(64, HEADS, D)
     arguments = (draw.array(N, HEADS, D), *words, jnp.int32(draw.length))
@@ -273,6 +298,7 @@ def run_wan(how: Launch, draw: Draw, *, chunk: int) -> Outputs:
 
 KERNELS: dict[str, Kernel] = {
     "attention": run_attention,
+    "own_attention": run_own_attention,
     "prompt": run_prompt,
     "heads": run_heads,
     "residual": run_residual,

@@ -50,8 +50,9 @@ def hopper():
     return jax.sharding.SingleDeviceSharding(topology.devices[0])
 
 
-def compile_case(name: str, function, arguments, donate: tuple[int, ...], sharding) -> float:
-    """Compile `function` for the chip; returns seconds. The evidence is in the dumps."""
+def compile_case(name: str, function, arguments, donate: tuple[int, ...], sharding) -> dict:
+    """Compile `function` for the chip: seconds, and bytes of temporaries and of what results take
+    the place of. The rest is in the dumps."""
     import jax
 
     def placed(leaf):
@@ -61,8 +62,13 @@ def compile_case(name: str, function, arguments, donate: tuple[int, ...], shardi
     function.__name__ = name
     jitted = jax.jit(function, donate_argnums=donate)
     traced = jitted.trace(*jax.tree.map(placed, arguments))
-    traced.lower(lowering_platforms=("cuda",)).compile()
-    return time.monotonic() - start
+    memory = traced.lower(lowering_platforms=("cuda",)).compile().memory_analysis()
+    assert memory is not None
+    return {
+        "seconds": round(time.monotonic() - start, 1),
+        "temporaries": memory.temp_size_in_bytes,
+        "donated": memory.alias_size_in_bytes,
+    }
 
 
 def read_kernel(path: Path) -> dict:
@@ -96,6 +102,38 @@ def device_kernels(folder: Path, name: str) -> list[str]:
     return [re.sub(r"^\d+:\s*", "", line) for line in lines]
 
 
+def counts(folder: Path, name: str) -> dict[str, float]:
+    """FLOPs and bytes of a compiled module, by XLA's own count; Pallas kernels count nothing.
+
+    XLA counts a loop's body once. Here it counts as often as it runs: the body is made the entry of
+    the module, and counted on its own.
+    """
+    (path,) = folder.glob(f"xla/*.jit_{name}.*gpu_after_optimizations.txt")
+    whole = path.read_text()
+    total = _count(whole)
+    rest = whole[whole.index("\n") :].replace("\nENTRY ", "\n")
+    bodies: dict[str, dict[str, float]] = {}
+    for loop in re.findall(r"^ .* while\(.*$", whole, re.MULTILINE):
+        shapes = loop[loop.index("(") : loop.index(" while(")]  # the same work on the same shapes
+        if shapes not in bodies:
+            (body,) = re.findall(r"body=(%[\w.-]+)", loop)
+            entry = rest.replace(f"\n{body} ", f"\nENTRY {body} ")
+            bodies[shapes] = _count("HloModule body\n" + entry)
+        (times,) = re.findall(r'"known_trip_count":\{"n":"(\d+)"', loop)
+        total = {key: total[key] + (int(times) - 1) * bodies[shapes][key] for key in total}
+    return total
+
+
+def _count(module: str) -> dict[str, float]:
+    import jax
+    from jax._src.lib import _jax  # pyright: ignore[reportPrivateImportUsage]
+    from jaxlib import _hlo  # pyright: ignore[reportAttributeAccessIssue]
+
+    backend = jax.devices("cpu")[0].client
+    told = _jax.hlo_module_cost_analysis(backend, _hlo.hlo_module_from_text(module))
+    return {"flops": told["flops"], "bytes": told["bytes accessed"]}
+
+
 def main(folder: Path, cases: list[str]) -> None:
     ask_for_dumps(folder)
     try:
@@ -110,11 +148,11 @@ def main(folder: Path, cases: list[str]) -> None:
     for case in cases or CASES:
         function, arguments, donate = CASES[case]()
         before = set(folder.glob("*.ptxas"))
-        seconds = compile_case(case, function, arguments, donate, sharding)
+        told = compile_case(case, function, arguments, donate, sharding)
         kernels = {path.stem: read_kernel(path) for path in set(folder.glob("*.ptxas")) - before}
-        report[case] = {
-            "seconds": round(seconds, 1),
+        report[case] = told | {
             "kernels": kernels,
+            "counts": counts(folder, case),
             "thunks": device_kernels(folder, case),
         }
         (folder / "report.json").write_text(json.dumps(report, indent=1))

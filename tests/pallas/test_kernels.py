@@ -51,6 +51,7 @@ def hold(kernel: str, examples: int, *defects: str) -> None:
     ("kernel", "defects"),
     [
         ("attention", ("commit:out", "early_reuse")),
+        ("own_attention", ()),
         ("heads", ("commit:leaving",)),
         ("residual", ("commit:leaving",)),
         ("gelu", ("commit:leaving", "early_reuse")),

@@ -38,8 +38,10 @@ def test_every_public_preset_streams_through_the_kernels(on_hopper, name):
     assert (choice.chosen, choice.refusals) == ("kernel chain", {})
 
 
-@pytest.mark.parametrize("policy", ["sinks", "rolling-sink", "participative"])
-@pytest.mark.parametrize("rope", ["absolute", "window"])
+@pytest.mark.parametrize(
+    ("policy", "rope"),
+    [("sinks", "absolute"), ("rolling-sink", "window"), ("participative", "window")],
+)
 def test_a_policy_and_its_ages_are_no_matter_to_the_kernels(on_hopper, policy, rope):
     config = dataclasses.replace(SMALL, cache_policy=policy, rope=rope, sinks=1)
     assert runs_on(config, BF16)[0].chosen == "kernel chain"
