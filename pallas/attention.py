@@ -62,7 +62,8 @@ class AttentionArrays(NamedTuple):
     """What `attention_block` reads and writes in device memory.
 
     queries, out (n, heads * d); keys, values (slots, m, heads * d); swap (d, d).
-    order (slots,) int32: the visible slots first; count (1,) int32, how many they are.
+    order (slots,) int32: the visible slots first, then those of `own`; count (1,) int32, how many
+        are visible.
     turns: cosine and sine (slots, d) float32, or None where nothing turns.
     squares: (heads, n) float32, sums of squares of the heads of queries that are yet to be divided
         by the RMS over all heads; or None.
@@ -170,13 +171,14 @@ def attention_block(
             plgpu.layout_cast(jnp.zeros((ROWS,), jnp.float32), mosaic.ROW),
         )
         seen = at.count[0]
+        alike = seen if at.factors is not None or at.own is None else seen + at.own[0].shape[0]
         carry = jax.lax.fori_loop(
-            0, seen, lambda index, carry: slot_step(index, at.order[index], None, carry), start
+            0, alike, lambda index, carry: slot_step(index, at.order[index], None, carry), start
         )
-        if at.own is not None:
+        if at.own is not None and at.factors is not None:
 
             def own_step(frame: Any, carry: Any) -> Any:
-                factors = None if at.factors is None else at.factors.at[frame]
+                factors = at.factors.at[frame]
                 return slot_step(seen + frame, at.keys.shape[0] + frame, factors, carry)
 
             carry = jax.lax.fori_loop(0, at.own[0].shape[0], own_step, carry)
@@ -308,6 +310,17 @@ def _tile_step(
     return acc, new_top, total
 
 
+def first(chosen: jax.Array) -> jax.Array:
+    """Indices (n,) int32 that put what is chosen (n,) bool first, each part in its order.
+
+    A few comparisons in place of a sort, which XLA would make anew for every layer.
+    """
+    n = len(chosen)
+    place = jnp.where(chosen, jnp.cumsum(chosen), jnp.sum(chosen) + jnp.cumsum(~chosen)) - 1
+    at = place[None, :] == jnp.arange(n)[:, None]
+    return jnp.sum(jnp.where(at, jnp.arange(n)[None], 0), axis=1, dtype=jnp.int32)
+
+
 class Sight(NamedTuple):
     """What frames see, as the kernels read it; the same for all layers.
 
@@ -320,7 +333,8 @@ class Sight(NamedTuple):
 
     @classmethod
     def of(cls, ages: jax.Array, visible: jax.Array, rotary: Rotary) -> "Sight":
-        order = jnp.argsort(~visible, stable=True).astype(jnp.int32)
+        own = jnp.ones((ages.shape[-1] - len(visible),), bool)
+        order = first(jnp.concatenate([visible, own]))
         cos, sin = (table.reshape(*ages.shape, -1) for table in rotary.age_tables(ages.reshape(-1)))
         return cls(order, jnp.sum(visible, dtype=jnp.int32)[None], (cos, sin))
 

@@ -80,6 +80,14 @@ class LongRing(NamedTuple):
     factors: jax.Array | None
 
 
+def tiles_in_8_bits(tiles: BlockTiles) -> BlockTiles:
+    """Of products with `Linear8`: as wide as leaves room for bfloat16 on the left."""
+    return BlockTiles(
+        *(GemmTiles(min(each.columns, 128), stages=3) for each in (tiles.qkv, tiles.out)),
+        *(GemmTiles(min(each.columns, 128), stages=3) for each in (tiles.up, tiles.down)),
+    )
+
+
 def kernel_chain(
     stream: Stream,
     weights: BlockWeights,
@@ -116,13 +124,13 @@ class Chunk(NamedTuple):
 
     own: keys and values (n, heads, d). queries: (n, heads, d). Queries and keys are yet to be
     divided by their RMS over all heads: `squares` (heads, n) are of the queries, and `factors` (n,)
-    what the keys are to be multiplied by.
+    what the keys are to be multiplied by. Both None where norms are over a head.
     """
 
     own: Ring
-    factors: jax.Array
+    factors: jax.Array | None
     queries: jax.Array
-    squares: jax.Array
+    squares: jax.Array | None
 
 
 def chunk_chain(
@@ -135,14 +143,14 @@ def chunk_chain(
     visible: jax.Array,
     prompt: tuple[jax.Array, jax.Array],
     *,
-    words: int,
+    words: jax.Array | int,
     variant: Variant,
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[Stream, Chunk]:
-    """The same for frames that see each other and a ring that is only read; norms over all heads.
+    """The same for frames that see each other and a ring that is only read.
 
-    The frames' rows follow each other, each frame padded to whole blocks of rows. weights.qkv are
-    three matrices; vectors of the modulation are (dim,) or (frames, dim). ages (frames, slots +
+    The frames' rows follow each other, each frame padded to whole blocks of rows. weights.qkv may
+    be three matrices; vectors of the modulation are (dim,) or (frames, dim). ages (frames, slots +
     frames): of the ring's slots, then of the frames. visible (slots,). Of the prompt's keys and
     values the first `words` count.
     """
@@ -150,17 +158,21 @@ def chunk_chain(
     heads, d = past.keys.shape[2:]
     q, own, squares = projections.project_qkv(
         stream, modulation.attention, weights.qkv, weights.scales, space,
-        heads=heads, rotary=v.rotary, norm=v.norm, tiles=v.tiles.qkv, how=how,
+        heads=heads, rotary=v.rotary, norm=v.norm, tiles=v.tiles.qkv, qk_norm=v.qk_norm, how=how,
     )  # fmt: skip
-    factors, frames = projections.key_factors(squares, dim), len(ages)
+    frames, factors = len(ages), None
+    more: dict[str, Any] = {}
+    if squares is not None:
+        squares, factors = squares[:heads], projections.key_factors(squares, dim)
+        more = {"squares": squares, "factors": factors.reshape(frames, -1)}
     attended = attention.ring_attention(
         q, past, ages, visible, rotary=v.rotary, length=v.length,
         own=Ring(*(part.reshape(frames, n // frames, heads, d) for part in own)),
-        factors=factors.reshape(frames, -1), squares=squares[:heads], how=how,
+        how=how, **more,
     )  # fmt: skip
     seen = (*prompt, words)
     stream = _after_attention(stream, attended, weights, modulation, seen, variant, how)
-    return stream, Chunk(own, factors, q, squares[:heads])
+    return stream, Chunk(own, factors, q, squares)
 
 
 def _after_attention(

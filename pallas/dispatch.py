@@ -5,11 +5,12 @@
 None tries what is registered, the best first, on the device that JAX runs on. An implementation
 that cannot serve a shape, a type or a device raises NotImplementedError with its reason; every
 reason is kept. A name, or a sequence of names, tries those alone, and raises where none of them
-serves: nothing else is put in their place.
+serves: nothing else is put in their place. `only` names them for calls that do not.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +21,8 @@ HOPPER = "hopper"
 """What `device` says of an NVIDIA GPU of compute capability 9.0."""
 
 _IMPLEMENTATIONS: dict[str, dict[str, Callable[..., Any]]] = {}
+_ASKED_FOR: set[tuple[str, str]] = set()
+_ONLY: dict[str, tuple[str, ...]] = {}
 _CHOICES: dict[tuple[str, str, str], "Choice"] = {}
 
 
@@ -34,9 +37,29 @@ class Choice:
     refusals: dict[str, str]
 
 
-def register(operation: str, name: str, implementation: Callable[..., Any]) -> None:
-    """Let `implementation` serve `operation`; those registered earlier are tried first."""
+def register(
+    operation: str, name: str, implementation: Callable[..., Any], *, asked_for: bool = False
+) -> None:
+    """Let `implementation` serve `operation`; those registered earlier are tried first.
+
+    asked_for: only where it is named, as what computes something else does.
+    """
     _IMPLEMENTATIONS.setdefault(operation, {})[name] = implementation
+    if asked_for:
+        _ASKED_FOR.add((operation, name))
+
+
+@contextlib.contextmanager
+def only(operation: str, *names: str) -> Iterator[None]:
+    """Within, calls of `operation` that name no implementation try these alone."""
+    before = _ONLY.get(operation)
+    _ONLY[operation] = names
+    try:
+        yield
+    finally:
+        _ONLY.pop(operation)
+        if before is not None:
+            _ONLY[operation] = before
 
 
 def device() -> str:
@@ -73,7 +96,8 @@ def call(
         raise UserError(f"operation {operation!r}; one of {sorted(_IMPLEMENTATIONS)} is expected")
     known = _IMPLEMENTATIONS[operation]
     if implementation is None:
-        names = tuple(known)
+        usual = tuple(name for name in known if (operation, name) not in _ASKED_FOR)
+        names = _ONLY.get(operation, usual)
     else:
         names = (implementation,) if isinstance(implementation, str) else tuple(implementation)
     for name in names:

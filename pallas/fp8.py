@@ -6,7 +6,7 @@ on their own and added up in float32 with their scales, as DeepSeek-V3 (2024, se
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,44 +17,10 @@ from lsdjax.pallas import mosaic
 from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue
 from lsdjax.pallas.mosaic import COMPUTE, ROWS, Launch, Roles
 from lsdjax.pallas.reference import EPS
-
-DEPTH = 128
-"""Inputs that share a scale: 128 bytes, the width of a swizzled row of SMEM."""
-
-LARGEST = 448.0
-"""Of e4m3."""
+from lsdjax.pallas.rounding import DEPTH, LARGEST
 
 WIDE = plgpu.Layout.WGMMA_8BIT
 """Layout of a tile whose 8-bit form is stored four columns at a time."""
-
-
-class Linear8(NamedTuple):
-    """kernel (outputs, inputs) e4m3; scale (inputs / 128, outputs / columns); bias (outputs,)."""
-
-    kernel: jax.Array
-    scale: jax.Array
-    bias: jax.Array
-
-
-def quantise(kernel: jax.Array, bias: jax.Array, columns: int) -> Linear8:
-    """Round a kernel (inputs, outputs) to 8 bits, one scale for each tile of 128 x `columns`."""
-    inputs, outputs = kernel.shape
-    tiles = kernel.astype(jnp.float32).reshape(inputs // DEPTH, DEPTH, outputs // columns, columns)
-    scale = jnp.maximum(jnp.abs(tiles).max(axis=(1, 3)), 1e-12) / LARGEST
-    rounded = (tiles / scale[:, None, :, None]).reshape(inputs, outputs)
-    return Linear8(rounded.T.astype(jnp.float8_e4m3fn), scale, bias)
-
-
-def linear8(x: jax.Array, weights: Linear8) -> jax.Array:
-    """The contract: x (n, inputs) rounded to 8 bits by row and 128 inputs, times the weights."""
-    (outputs, inputs), parts = weights.kernel.shape, weights.scale.shape
-    tiles = x.astype(jnp.float32).reshape(len(x), parts[0], DEPTH)
-    scale = jnp.maximum(jnp.abs(tiles).max(axis=-1, keepdims=True), 1e-12) / LARGEST
-    rounded = (tiles / scale).astype(jnp.float8_e4m3fn).astype(jnp.float32) * scale
-    kernel = weights.kernel.astype(jnp.float32).T.reshape(parts[0], DEPTH, parts[1], -1)
-    kernel = (kernel * weights.scale[:, None, :, None]).reshape(inputs, outputs)
-    product = jnp.matmul(rounded.reshape(len(x), inputs), kernel, precision="highest")
-    return product + weights.bias[None]
 
 
 def scratch(tiles: GemmTiles, dtype: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsdjax.pallas import baseline, blocks, reference, single_pass
+from lsdjax.pallas import baseline, blocks, gpu_stream, reference, single_pass
 from lsdjax.pallas.blocks import LongRing, Variant
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
@@ -34,23 +34,35 @@ PER_PRODUCT = 2.0**-7
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """path: "chain", "single pass", "xla" or "torch"; shape: a name of `specs.SHAPES`."""
+    """path: "chain", "single pass", "xla" or "torch"; shape: a name of `specs.SHAPES`.
+
+    stream: the whole stream step of the model of that name, in place of its blocks alone.
+    """
 
     path: str
     shape: str
+    stream: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.shape}: {self.path}"
+        return f"{self.shape}: {'stream on ' if self.stream else ''}{self.path}"
 
 
-TASKS = [
+PATHS = ("chain", "single pass", "xla", "torch")
+
+
+def _both(shape: str) -> list[Task]:
+    """Of blocks, then of the stream."""
+    return [Task(path, shape) for path in PATHS] + [Task(p, shape, True) for p in PATHS[:3]]
+
+
+TASKS = _both("student-294m") + [
     Task(path, shape)
-    for shape in ("student-294m", "wan-1.3b-w9", "wan-1.3b-w21")
-    for path in ("chain", "single pass", "xla", "torch")
-    if shape == "student-294m" or path != "single pass"
+    for shape in ("wan-1.3b-w9", "wan-1.3b-w21")
+    for path in PATHS
+    if path != "single pass"
 ]
-DRY_TASKS = [Task(path, "tiny") for path in ("chain", "single pass", "xla", "torch")]
+DRY_TASKS = _both("tiny")
 
 
 class Inputs:
@@ -144,8 +156,10 @@ def forward(path: str, shape: BlockShape, how: Launch) -> Callable[..., Any]:
                 out, ring = baseline.xla_block(stream.x, *common, ring, sees, variant=variant)
                 stream = Stream(out, stream.moments)
             elif path == "single pass":
-                stream, ring = single_pass.single_pass_block(
-                    stream, *common, ring, sees, variant=variant, how=how
+                past = sees.visible & (jnp.arange(len(sees.visible)) != sees.slot)
+                ages = jnp.append(sees.ages, jnp.zeros((), sees.ages.dtype))
+                stream, _ = single_pass.single_pass_block(
+                    stream, *common, ring, ages, past, sees.prompt, variant=variant, how=how
                 )
             else:
                 factors = None
@@ -223,6 +237,8 @@ def run_task(task: Task, seed: int, layers: int, *, dry: bool) -> dict[str, Any]
     how = Launch(interpret=dry, dependent=not dry)
     found: dict[str, Any] = {"task": task.name, "seed": seed, "layers": layers}
     found["floor_ms"] = floor_ms(shape, layers)
+    if task.stream:
+        return found | _stream(task, layers, samples, seed, dry=dry)
     if task.path == "torch":
         if not baseline.has_torch() or dry:
             return found | {"skipped": "no torch" if not baseline.has_torch() else "dry run"}
@@ -253,6 +269,17 @@ def run_task(task: Task, seed: int, layers: int, *, dry: bool) -> dict[str, Any]
 
     forwards = 1 if dry else FORWARDS
     return found | _summary(milliseconds(call, jax.block_until_ready, samples, forwards))
+
+
+def _stream(task: Task, layers: int, samples: int, seed: int, *, dry: bool) -> dict[str, Any]:
+    """A step waits for nothing, as in a stream; what the host does between two is in the time."""
+    told = gpu_stream.measure(task.path, task.shape, seed, layers, dry=dry)
+    one, forwards = told.pop("call"), 1 if dry else FORWARDS
+
+    def several() -> jax.Array:
+        return [one() for _ in range(forwards)][-1]
+
+    return told | _summary(milliseconds(several, jax.block_until_ready, samples, forwards))
 
 
 def _torch_times(shape: BlockShape, layers: int, samples: int, seed: int) -> dict[str, Any]:

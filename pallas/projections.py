@@ -13,11 +13,12 @@ import jax.numpy as jnp
 
 from lsdjax.pallas import fp8, mosaic
 from lsdjax.pallas.epilogues import Gelu, Heads, Residual, Slot, Space
-from lsdjax.pallas.fp8 import DEPTH, Linear8, fp8_block
+from lsdjax.pallas.fp8 import fp8_block
 from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue, gemm_block, scratch
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.reference import EPS, HeadNorm, Linear, Modulation, Ring
 from lsdjax.pallas.rotary import Rotary
+from lsdjax.pallas.rounding import DEPTH, Linear8
 
 
 class Stream(NamedTuple):
@@ -100,7 +101,7 @@ def project_heads(
 def project_qkv(
     stream: Stream,
     modulation: Modulation,
-    weights: tuple[Linear, Linear, Linear],
+    weights: Linear | Linear8 | tuple[Linear, ...],
     scales: HeadNorm,
     space: tuple[jax.Array, jax.Array],
     *,
@@ -108,26 +109,39 @@ def project_qkv(
     rotary: Rotary,
     norm: str,
     tiles: GemmTiles,
+    qk_norm: str = "full",
     how: Launch = Launch(),  # noqa: B008
-) -> tuple[jax.Array, Ring, jax.Array]:
-    """As `project_heads` with norms over all heads, and the matrices apart, beside any ring.
+) -> tuple[jax.Array, Ring, jax.Array | None]:
+    """As `project_heads`, beside any ring; the matrix may be in three parts.
 
     The second result are keys and values (n, heads, d).
     """
     n, dim = stream.x.shape
     d = dim // heads
     made = jax.ShapeDtypeStruct((n, dim), stream.x.dtype)
-    outputs = [made, made, made, jax.ShapeDtypeStruct((2 * heads, n), jnp.float32)]
+    outputs = [made, made, made]
+    if qk_norm == "full":
+        outputs.append(jax.ShapeDtypeStruct((2 * heads, n), jnp.float32))
 
     def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
         *bias, q_scale, k_scale, cos, sin, swap = refs
-        out, keys, values, squares = outs
+        out, keys, values, squares = (*outs, None)[:4]
         space, slot = Space(cos, sin, swap), Slot(keys, values)
-        return Heads(tuple(bias), (q_scale, k_scale), space, out, slot, squares, s, how)
+        return Heads(
+            tuple(bias) if bias[1:] else bias[0],
+            (q_scale, k_scale),
+            space,
+            out,
+            slot,
+            squares,
+            s,
+            how,
+        )
 
     swap = jnp.asarray(rotary.swap(), stream.x.dtype)
-    biases = (part.bias for part in weights)
-    *parts, squares = _product(
+    single = isinstance(weights, Linear | Linear8)
+    biases = (part.bias for part in ((weights,) if single else weights))
+    query, keys, values, *squares = _product(
         "project_qkv",
         stream,
         (modulation, norm),
@@ -139,8 +153,8 @@ def project_qkv(
         tiles,
         how,
     )
-    query, *own = (part.reshape(n, heads, d) for part in parts)
-    return query, Ring(*own), squares
+    query, keys, values = (part.reshape(n, heads, d) for part in (query, keys, values))
+    return query, Ring(keys, values), (*squares, None)[0]
 
 
 def key_factors(squares: jax.Array, dim: int) -> jax.Array:

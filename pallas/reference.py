@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from lsdjax.pallas.rotary import Rotary, turn
+from lsdjax.pallas.rounding import Linear8, linear8
 
 EPS = 1e-6
 
@@ -54,8 +55,10 @@ def norm_modulate(x: jax.Array, modulation: Modulation, norm: str) -> jax.Array:
     return wide.astype(x.dtype)
 
 
-def linear(x: jax.Array, weights: Linear) -> jax.Array:
+def linear(x: jax.Array, weights: Linear | Linear8) -> jax.Array:
     """x @ kernel + bias in float32."""
+    if isinstance(weights, Linear8):
+        return linear8(x, weights)
     product = jnp.matmul(x, weights.kernel, preferred_element_type=jnp.float32)
     return product + weights.bias[None]
 
@@ -237,14 +240,14 @@ def block(
         rotary=rotary, norm=norm, qk_norm=qk_norm,
     )  # fmt: skip
     attended = ring_attention(q, ring, seen.ages, seen.visible, rotary=rotary, length=length)
-    gate, flat = modulation.attention_gate, attended.reshape(x.shape)
+    gate, flat = modulation.attention_gate, attended.reshape(len(x), -1)
     x = project_residual(x, flat, weights.out, gate, gate_offset=gate_offset)
     if weights.cross and modulation.cross and seen.prompt:
         q = project_query(
             x, modulation.cross, weights.cross.query, weights.cross.scale,
             heads=q.shape[1], norm=norm, qk_norm=qk_norm,
         )  # fmt: skip
-        flat = prompt_attention(q, *seen.prompt).reshape(x.shape)
+        flat = prompt_attention(q, *seen.prompt).reshape(len(x), -1)
         x = project_residual(x, flat, weights.cross.out, None, gate_offset=gate_offset)
     hidden = project_gelu(x, modulation.mlp, weights.up, norm=norm)
     gate = modulation.mlp_gate

@@ -20,7 +20,7 @@ from lsdjax.pallas.epilogues import Gelu, Heads, Residual, Slot, Space
 from lsdjax.pallas.gemm import BLOCK_ROWS, Epilogue, GemmTiles, Prologue, gemm_block
 from lsdjax.pallas.mosaic import GridBarrier, Launch, Roles
 from lsdjax.pallas.projections import Stream
-from lsdjax.pallas.reference import BlockModulation, BlockWeights, Ring, Seen
+from lsdjax.pallas.reference import BlockModulation, BlockWeights, Prompt, Ring
 
 Ready = Callable[[], None]
 Phase = tuple[int, Callable[[jax.Array, jax.Array, Ready], Roles]]
@@ -32,23 +32,28 @@ def single_pass_block(
     weights: BlockWeights,
     modulation: BlockModulation,
     space: tuple[jax.Array, jax.Array],
-    ring: Ring,
-    seen: Seen,
+    past: Ring,
+    ages: jax.Array,
+    visible: jax.Array,
+    prompt: Prompt | None,
     *,
     variant: Variant,
     blocks: int | None = None,
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[Stream, Ring]:
-    """See `reference.block`; in one launch of `blocks` blocks, by default as many as have work.
+    """As `blocks.chunk_chain` on one frame; the second result are its keys and values.
+
+    One launch of `blocks` blocks, by default as many as have work. ages (slots + 1,): of the ring,
+    then of the frame; visible (slots,).
 
     Raises:
         NotImplementedError: norms over all heads, sizes that do not fit the tiles, or more blocks
             than can be resident: they wait for each other, so that would never end.
     """
-    (n, dim), (slots, m, heads, d) = stream.x.shape, ring.keys.shape
+    (n, dim), (heads, d) = stream.x.shape, past.keys.shape[2:]
     if variant.qk_norm != "head":
         raise NotImplementedError("norms of queries and keys over all heads need a sum in between")
-    _check(stream, weights, ring, seen, variant)
+    _check(stream, weights, past, prompt, variant)
     widest = max(
         3 * dim // variant.tiles.qkv.columns, heads, dim // variant.tiles.out.columns,
         weights.up.kernel.shape[1] // variant.tiles.up.columns,
@@ -58,23 +63,22 @@ def single_pass_block(
         raise NotImplementedError(
             f"{blocks} blocks that wait for each other; {mosaic.MULTIPROCESSORS} can be resident"
         )
-    store: Any = [jax.new_ref(each.reshape(slots, m, dim)) for each in ring]
     swap = jnp.asarray(variant.rotary.swap(), stream.x.dtype)
-    prompt = None
-    if seen.prompt is not None:
-        keys, values = (each.reshape(1, -1, dim) for each in seen.prompt[:2])
-        prompt = (keys, values, seen.prompt.length[None], Sight.of_prompt())
+    words = None
+    if prompt is not None:
+        keys, values = (each.reshape(1, -1, dim) for each in prompt[:2])
+        words = (keys, values, jnp.asarray(prompt.length, jnp.int32)[None], Sight.of_prompt())
     arrays = {
         "stream": stream,
         "weights": weights,
         "modulation": modulation,
         "space": Space(*space, swap),
-        "slot": Slot(store[0], store[1], seen.slot[None]),
-        "sight": Sight.of(seen.ages, seen.visible, variant.rotary),
-        "prompt": prompt,
+        "past": tuple(each.reshape(*each.shape[:2], dim) for each in past),
+        "sight": Sight.of(ages, visible, variant.rotary),
+        "prompt": words,
     }
     leaves, tree = jax.tree.flatten(arrays)
-    outputs = _outputs(n, dim, weights, prompt is not None, variant, stream.x.dtype)
+    outputs = _outputs(n, dim, weights, variant, stream.x.dtype)
     made, made_tree = jax.tree.flatten(outputs)
 
     def body(*refs: Any, smem: Any, cluster: Any = None, **barriers: Any) -> None:
@@ -85,7 +89,7 @@ def single_pass_block(
         _go_through(phases, n // BLOCK_ROWS, blocks, barrier, how)
 
     phases = 8 if prompt else 5
-    scratch = _scratch(variant, weights, m, d, seen, stream.x.dtype)
+    scratch = _scratch(variant, min(past.keys.shape[1], n), d, prompt, stream.x.dtype)
     kernel = mosaic.launch(
         body,
         made,
@@ -97,12 +101,13 @@ def single_pass_block(
         together=True,
     )
     results = jax.tree.unflatten(made_tree, kernel(*leaves))
-    ring = Ring(*(jax.freeze(ref).reshape(slots, m, heads, d) for ref in store))
-    return results["last"], ring
+    return results["last"], Ring(*(each.reshape(n, heads, d) for each in results["own"]))
 
 
-def _check(stream: Stream, weights: BlockWeights, ring: Ring, seen: Seen, variant: Variant) -> None:
-    (n, dim), d = stream.x.shape, ring.keys.shape[3]
+def _check(
+    stream: Stream, weights: BlockWeights, past: Ring, prompt: Prompt | None, variant: Variant
+) -> None:
+    (n, dim), d = stream.x.shape, past.keys.shape[3]
     hidden, cut = weights.up.kernel.shape[1], variant.tiles
     for k, width, tiles, each in (
         (dim, 3 * dim, cut.qkv, weights.qkv),
@@ -111,13 +116,13 @@ def _check(stream: Stream, weights: BlockWeights, ring: Ring, seen: Seen, varian
         (hidden, dim, cut.down, weights.down),
     ):
         projections.check(n, k, width, tiles, stream.x, each.kernel)
-    attention.check(n, d, *ring)
-    if (weights.cross is None) != (seen.prompt is None):
+    attention.check(n, d, *past)
+    if (weights.cross is None) != (prompt is None):
         raise NotImplementedError("cross-attention needs both weights and a prompt")
 
 
 def _outputs(
-    n: int, dim: int, weights: BlockWeights, cross: bool, variant: Variant, dtype: Any
+    n: int, dim: int, weights: BlockWeights, variant: Variant, dtype: Any
 ) -> dict[str, Any]:
     """What passes from phase to phase in device memory, and the stream that comes out."""
 
@@ -128,20 +133,19 @@ def _outputs(
         parts = dim // tiles.columns
         return Stream(made(dim), jax.ShapeDtypeStruct((parts, 2, n), jnp.float32))  # pyright: ignore
 
-    tiles = variant.tiles
+    tiles, own = variant.tiles, jax.ShapeDtypeStruct((1, n, dim), dtype)
     return {
         "query": made(dim),
+        "own": (own, own),
         "attended": made(dim),
         "middle": stream(tiles.out),
-        "cross": (made(dim), made(dim), stream(tiles.out)) if cross else None,
+        "cross": (made(dim), made(dim), stream(tiles.out)) if weights.cross else None,
         "hidden": made(weights.up.kernel.shape[1]),
         "last": stream(tiles.down),
     }
 
 
-def _scratch(
-    variant: Variant, weights: BlockWeights, m: int, d: int, seen: Seen, dtype: Any
-) -> dict[str, Any]:
+def _scratch(variant: Variant, m: int, d: int, prompt: Prompt | None, dtype: Any) -> dict[str, Any]:
     """Each phase's buffers as a member of one union, and each phase's barriers on their own."""
     tiles = variant.tiles
     keys = attention.tiles_for(variant.length, m, d)
@@ -151,8 +155,8 @@ def _scratch(
         attention.scratch(d, keys, dtype),
         gemm.scratch(tiles.out, dtype) | after,
     ]
-    if seen.prompt is not None:
-        words = len(seen.prompt.keys)
+    if prompt is not None:
+        words = len(prompt.keys)
         wanted += [
             gemm.scratch(tiles.out, dtype) | Heads.scratch(d, dtype),
             attention.scratch(d, attention.tiles_for(words, words, d), dtype),
@@ -222,19 +226,19 @@ def _phases(
     def added(before: Any, gate: Any, offset: float, after: Stream) -> Callable[..., Epilogue]:
         return lambda bias, s: Residual(before, bias, gate, after.x, after.moments, s, offset, how)
 
-    keys, values, _ = slot = given["slot"]
+    (keys, values), own = given["past"], out["own"]
     space, sight = given["space"], given["sight"]
-    d, m = space.swap.shape[0], keys.shape[1]
+    d, m = space.swap.shape[0], min(keys.shape[1], own[0].shape[1])
     phases = [
         product(
             stream, weights.qkv, tiles.qkv, modulation.attention,
             lambda bias, s: Heads(
-                bias, weights.scales, space, out["query"], slot, None, s, how
+                bias, weights.scales, space, out["query"], Slot(own[0], own[1], (0,)), None, s, how
             ),
         ),
         attend(
             _attention_arrays(
-                out["query"], keys, values, space.swap, sight, None, out["attended"]
+                out["query"], keys, values, space.swap, sight, None, out["attended"], own
             ),
             attention.tiles_for(variant.length, m, d),
         ),
@@ -274,10 +278,19 @@ def _phases(
 
 
 def _attention_arrays(
-    queries: Any, keys: Any, values: Any, swap: Any, sight: Sight, lengths: Any, out: Any
+    queries: Any,
+    keys: Any,
+    values: Any,
+    swap: Any,
+    sight: Sight,
+    lengths: Any,
+    out: Any,
+    own: Any = None,
 ) -> AttentionArrays:
     order, count, turns = sight
-    return AttentionArrays(queries, keys, values, swap, order, count, turns, None, lengths, out)
+    return AttentionArrays(
+        queries, keys, values, swap, order, count, turns, None, lengths, out, own
+    )
 
 
 def _go_through(

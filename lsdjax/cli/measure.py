@@ -365,7 +365,7 @@ class InfoCommand(Measurement):
         from lsdjax.checkpoint.export import load_checkpoint
         from lsdjax.configs.wan import WAN_PRESETS
         from lsdjax.evals.wan_cost import describe_config, describe_folder
-        from lsdjax.model.dit import runs_on
+        from lsdjax.stream.step import runs_on
 
         if self.checkpoint is not None:
             if networks := describe_folder(Path(self.checkpoint)):

@@ -24,7 +24,15 @@ from lsdjax.codec.pixel import PixelCodec
 from lsdjax.core.errors import UserError
 from lsdjax.core.events import CHANNELS
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.layers import Block, Context, DynamicConv, Film, Linear, PromptAttention
+from lsdjax.model.layers import (
+    Block,
+    Context,
+    DynamicConv,
+    Film,
+    Linear,
+    PromptAttention,
+    run_blocks,
+)
 from lsdjax.text.tokenizer import MAX_WORDS
 
 RUNS, SPAN_S = 20, 0.1
@@ -159,7 +167,8 @@ def _build_block(part: Part, config: ModelConfig, draw: Callable, drawn: Callabl
     prompt = PromptAttention(draw(*words), draw(*words), jnp.ones(MAX_WORDS, bool))
 
     def block(params, x, condition, prompt, context):
-        return nnx.merge(graph, params)(x, condition, prompt, context)
+        blocks = [nnx.merge(graph, params)]
+        return run_blocks(x, condition, [prompt], [context], blocks=blocks)
 
     x = draw(1, 1, sizes.tokens, dim)
     return block, (params, x, draw(1, 1, config.text_dim), prompt, context)

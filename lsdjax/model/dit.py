@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from lsdjax.codec.pixel import PixelCodec, depth_to_space, space_to_depth
 from lsdjax.core.events import CHANNELS
-from lsdjax.model.cache import KVCache, ages_at, init_cache
+from lsdjax.model.cache import KVCache, ages_at
 from lsdjax.model.config import ModelConfig
 from lsdjax.model.layers import (
     Block,
@@ -25,10 +25,10 @@ from lsdjax.model.layers import (
     PromptAttention,
     modulate,
     rms_norm,
+    run_blocks,
     sinusoid,
     zeros,
 )
-from lsdjax.pallas import dispatch
 from lsdjax.text.encoder import PromptEmbedding, TextEncoder
 
 PASSED = ("observed", "channels", "wide", "dim", "fused")
@@ -243,14 +243,10 @@ class CausalDiT(nnx.Module):
         b, t = coarse.shape[:2]
         rows, columns = self.config.grid
         x = self.tokens_in(space_to_depth(coarse, 4).reshape(b, t, rows * columns, -1))
-        keys, values = [], []
-        for block, words, seen in zip(self.blocks, prompt.attention, context, strict=True):
-            x, key, value = block(x, condition, words, seen)
-            x = checkpoint_name(x, "dim")
-            keys.append(key)
-            values.append(value)
+        blocks = list(self.blocks)
+        x, keys, values = run_blocks(x, condition, prompt.attention, context, blocks=blocks)
         x = self.tokens_out(rms_norm(x)).reshape(b, t, rows, columns, -1)
-        return depth_to_space(x, 4), jnp.stack(keys), jnp.stack(values)
+        return depth_to_space(x, 4), keys, values
 
 
 def scaled_back(picture: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -271,23 +267,6 @@ def model_graph(config: ModelConfig) -> nnx.GraphDef:
 def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
     """The model's graph and its parameters' shapes; making it takes a quarter of a second."""
     return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)
-
-
-def runs_on(config: ModelConfig) -> list[dispatch.Choice]:
-    """What the blocks of one denoising step of a stream run on here, and why not on the rest."""
-
-    def denoise() -> jax.Array:
-        model = CausalDiT(config, rngs=nnx.Rngs(0))
-        latent = jnp.zeros((1, 1, config.height // 2, config.width // 2, PixelCodec().channels))
-        level, prompt = jnp.zeros((1, 1)), model.prompt(model.text.null())
-        events = jnp.zeros((*latent.shape[:-1], CHANNELS))
-        observation = model.observe(Told(latent, level, latent, level, events), prompt)
-        context = cached_context(init_cache(config, 1, latent.dtype), config)
-        return model.denoise(latent, level, level, observation, prompt, context).sample
-
-    dispatch.forget()
-    nnx.eval_shape(denoise)
-    return dispatch.choices()
 
 
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:

@@ -1,90 +1,164 @@
-"""The model's block through the kernels: one frame of a stream, on Hopper."""
+"""The model's blocks through the kernels: one frame of a stream, on Hopper."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from lsdjax.model.layers import Block, Context, Linear, PromptAttention
+from lsdjax.model.layers import Block, Blocks, Context, Linear, PromptAttention
 from lsdjax.model.rope import SPACE_BASE, TIME_BASE, temporal_dims
-from lsdjax.pallas import attention, blocks, reference, single_pass
-from lsdjax.pallas.blocks import LongRing, Variant
+from lsdjax.pallas import attention, reference, single_pass
+from lsdjax.pallas import blocks as chains
+from lsdjax.pallas.blocks import Variant
 from lsdjax.pallas.gemm import BLOCK_ROWS
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
 from lsdjax.pallas.rotary import Rotary
+from lsdjax.pallas.rounding import quantise
 
 DEPENDENT = Launch(dependent=True)
+_chain = jax.jit(chains.chunk_chain, static_argnames=("variant", "how"))
+_block = jax.jit(single_pass.single_pass_block, static_argnames=("variant", "how"))
+"""All blocks of all passes are one function to JAX: their kernels are compiled once."""
+WORDS = 64
+"""A prompt's words are padded to a multiple of these."""
 
 
-def fused_block(
+def fused_blocks(
     x: jax.Array,
-    modulation: jax.Array,
-    prompt: PromptAttention,
-    context: Context,
+    modulation: Sequence[jax.Array],
+    prompt: Sequence[PromptAttention],
+    context: Sequence[Context],
     *,
-    block: Block,
-    in_one: bool,
+    blocks: Sequence[Block],
+    in_one: bool = False,
+    eight_bits: bool = False,
     how: Launch = DEPENDENT,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """See `Block.through_xla`; `in_one` is one persistent kernel, otherwise eight.
+) -> Blocks:
+    """See `layers.run_blocks`; `in_one` is one persistent kernel a block, otherwise eight.
 
-    The frame's own keys and values take a slot of their own behind those of the cache.
+    eight_bits: products of activations and weights are in e4m3, see `pallas.rounding`.
+
+    The KV cache is read where it lies; the frame's own keys and values stay beside it. What is the
+    same for all blocks, or can be made for all at once, is made once.
 
     Raises:
         NotImplementedError: not one frame over a cache, or the kernels do not fit.
     """
-    b, t, n, dim = x.shape
-    if b * t != 1 or context.keys is None or context.values is None:
+    n, dim = x.shape[2:]
+    _check(x, context[0], blocks[0])
+    rows = -(-n // BLOCK_ROWS) * BLOCK_ROWS
+    variant = variant_of(blocks[0], n, dim)
+    round_for = None
+    if eight_bits:
+        variant = dataclasses.replace(variant, tiles=chains.tiles_in_8_bits(variant.tiles))
+        round_for = variant.tiles
+
+    def padded(array: jax.Array) -> jax.Array:
+        return jnp.pad(array, ((0, rows - n), (0, 0)))
+
+    cos, sin = (padded(table) for table in variant.rotary.space_tables(*blocks[0].grid))
+    told = jnp.stack([each[0, 0] for each in modulation]).astype(jnp.float32)
+    told = told.reshape(len(blocks), 6, dim)
+    words, length = _words_of(prompt, x.dtype)
+    ages, visible = context[0].ages, context[0].visible[0, :-1]
+    parts = dim // variant.tiles.down.columns  # as a block leaves them
+    stream, made = Stream.of(padded(x[0, 0]), parts), []
+    for number, (block, seen) in enumerate(zip(blocks, context, strict=True)):
+        assert seen.keys is not None and seen.values is not None
+        known = (weights_of(block, x.dtype, round_for), modulation_of(told[number]), (cos, sin))
+        past = reference.Ring(seen.keys[0].astype(x.dtype), seen.values[0].astype(x.dtype))
+        keys, values = words[:, number]
+        if in_one:
+            spoken = reference.Prompt(keys, values, length)
+            stream, own = _block(
+                stream, *known, past, ages[0], visible, spoken, variant=variant, how=how
+            )
+        else:
+            stream, chunk = _chain(
+                stream, *known, past, ages, visible, (keys, values),
+                words=length, variant=variant, how=how,
+            )  # fmt: skip
+            own = chunk.own
+        made.append(own)
+    keys, values = (
+        jnp.stack([own[which][:n] for own in made])[:, None, None] for which in range(2)
+    )
+    return stream.x[None, None, :n], keys, values
+
+
+def blocks_in_8_bits(
+    x: jax.Array,
+    modulation: Sequence[jax.Array],
+    prompt: Sequence[PromptAttention],
+    context: Sequence[Context],
+    *,
+    blocks: Sequence[Block],
+) -> Blocks:
+    """What the kernels in 8 bits have to compute, on any device; any width.
+
+    Raises:
+        NotImplementedError: not one frame over a cache.
+    """
+    (b, t, n, dim), made = x.shape, []
+    if b * t != 1 or context[0].keys is None:
+        raise NotImplementedError(f"{b} x {t} frames; one frame over a cache is expected")
+    variant, x = variant_of(blocks[0], n, dim), x[0, 0]
+    tiles = chains.tiles_in_8_bits(variant.tiles)
+    for block, told, words, seen in zip(blocks, modulation, prompt, context, strict=True):
+        assert seen.keys is not None and seen.values is not None
+        ring = reference.Ring(
+            *(jnp.pad(past[0], ((0, 1), *((0, 0),) * 3)) for past in (seen.keys, seen.values))
+        )
+        slot, order = len(ring.keys) - 1, attention.first(words.mask)
+        count = jnp.sum(words.mask, dtype=jnp.int32)
+        spoken = reference.Prompt(words.keys[order], words.values[order], count)
+        x, ring = reference.block(
+            x,
+            weights_of(block, x.dtype, tiles),
+            modulation_of(told[0, 0].astype(jnp.float32).reshape(6, dim)),
+            variant.rotary.space_tables(*block.grid),
+            ring,
+            reference.Seen(jnp.int32(slot), seen.ages[0], seen.visible[0], spoken),
+            rotary=variant.rotary,
+            norm=variant.norm,
+            qk_norm=variant.qk_norm,
+            gate_offset=variant.gate_offset,
+            length=n,
+        )
+        made.append([store[slot] for store in ring])
+    keys, values = (jnp.stack([own[which] for own in made])[:, None, None] for which in range(2))
+    return x[None, None], keys, values
+
+
+def _check(x: jax.Array, context: Context, block: Block) -> None:
+    (b, t, _, dim), keys = x.shape, context.keys
+    if b * t != 1 or keys is None or context.values is None:
         raise NotImplementedError(f"{b} x {t} frames; one frame over a cache is expected")
     if x.dtype != jnp.bfloat16:
         raise NotImplementedError(f"activations of {x.dtype}; bfloat16 is expected")
-    d = context.keys.shape[-1]
+    d = keys.shape[-1]
     if block.heads * d != dim:
         raise NotImplementedError(
             f"{block.heads} heads of {d} in {dim} dimensions; all are expected"
         )
     attention.check(BLOCK_ROWS, d, x)
-    rows = -(-n // BLOCK_ROWS) * BLOCK_ROWS
-    slots = context.keys.shape[1]
 
-    def padded(array: jax.Array, axis: int, size: int) -> jax.Array:
-        widths = [(0, 0)] * array.ndim
-        widths[axis] = (0, size - array.shape[axis])
-        return jnp.pad(array, widths)
 
-    ring = reference.Ring(
-        *(
-            jnp.pad(past[0].astype(x.dtype), ((0, 1), (0, rows - n), (0, 0), (0, 0)))
-            for past in (context.keys, context.values)
-        )
+def _words_of(prompt: Sequence[PromptAttention], dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """All blocks' keys and values of the prompt, (2, blocks, words, heads, d); and how many count.
+
+    Words that count come first, and there is room for a multiple of `WORDS`.
+    """
+    mask = prompt[0].mask
+    both = jnp.stack(
+        [jnp.stack([words.keys for words in prompt]), jnp.stack([words.values for words in prompt])]
     )
-    words = -(-len(prompt.mask) // 64) * 64
-    order = jnp.argsort(~prompt.mask, stable=True)
-    seen = reference.Seen(
-        jnp.int32(slots),
-        context.ages[0],
-        context.visible[0],
-        reference.Prompt(
-            padded(prompt.keys[order].astype(x.dtype), 0, words),
-            padded(prompt.values[order].astype(x.dtype), 0, words),
-            jnp.sum(prompt.mask, dtype=jnp.int32),
-        ),
-    )
-    variant = variant_of(block, n, dim)
-    cos, sin = (padded(table, 0, rows) for table in variant.rotary.space_tables(*block.grid))
-    space = (cos, sin)
-    stream = Stream.of(padded(x[0, 0], 0, rows))
-    known = weights_of(block, x.dtype)
-    told = modulation_of(modulation[0, 0])
-    if in_one:
-        stream, ring = single_pass.single_pass_block(
-            stream, known, told, space, ring, seen, variant=variant, how=how
-        )
-    else:
-        stream, (ring, _) = blocks.kernel_chain(
-            stream, known, told, space, LongRing(ring, None), seen, variant=variant, how=how
-        )
-    keys, values = (store[None, slots:, :n] for store in ring)
-    return stream.x[None, None, :n], keys, values
+    both = both.astype(dtype)[:, :, attention.first(mask)]
+    spare = ((0, 0), (0, 0), (0, -len(mask) % WORDS), (0, 0), (0, 0))
+    return jnp.pad(both, spare), jnp.sum(mask, dtype=jnp.int32)
 
 
 def variant_of(block: Block, tokens: int, dim: int) -> Variant:
@@ -93,35 +167,41 @@ def variant_of(block: Block, tokens: int, dim: int) -> Variant:
     time = temporal_dims(d)
     part = (d - time) // 2
     rotary = Rotary(time, (part, part), time_base=TIME_BASE, space_base=SPACE_BASE)
-    tiles = blocks.tiles_of(dim, d, block.up.kernel.shape[1])
+    tiles = chains.tiles_of(dim, d, block.up.kernel.shape[1])
     return Variant(rotary, "rms", "head", 1.0, tokens, tiles)
 
 
-def weights_of(block: Block, dtype: jnp.dtype) -> reference.BlockWeights:
-    """A block's parameters as the kernels take them."""
+def weights_of(
+    block: Block, dtype: jnp.dtype, round_for: chains.BlockTiles | None = None
+) -> reference.BlockWeights:
+    """A block's parameters as the kernels take them; in 8 bits with a scale for each tile."""
 
-    def linear(layer: Linear) -> reference.Linear:
-        return reference.Linear(layer.kernel[...].astype(dtype), layer.bias[...])
+    def linear(layer: Linear, tiles: str) -> Any:
+        kernel, bias = layer.kernel[...], layer.bias[...].astype(jnp.float32)
+        if round_for is not None:
+            return quantise(kernel, bias, getattr(round_for, tiles).columns)
+        return reference.Linear(kernel.astype(dtype), bias)
 
     plain = jnp.ones_like(block.q_scale[...])
     return reference.BlockWeights(
-        linear(block.qkv),
+        linear(block.qkv, "qkv"),
         reference.HeadNorm(block.q_scale[...], block.k_scale[...]),
-        linear(block.out),
-        reference.CrossWeights(linear(block.prompt_q), plain, linear(block.prompt_out)),
-        linear(block.up),
-        linear(block.down),
+        linear(block.out, "out"),
+        reference.CrossWeights(
+            linear(block.prompt_q, "out"), plain, linear(block.prompt_out, "out")
+        ),
+        linear(block.up, "up"),
+        linear(block.down, "down"),
     )
 
 
 def modulation_of(parts: jax.Array) -> reference.BlockModulation:
-    """What the condition makes of a block, from `parts` (6 * dim,)."""
-    wide = jnp.split(parts.astype(jnp.float32), 6)
-    none = jnp.zeros_like(wide[0])
+    """What the condition makes of a block, from `parts` (6, dim) float32."""
+    none = jnp.zeros_like(parts[0])
     return reference.BlockModulation(
-        reference.Modulation(wide[0], wide[1]),
-        wide[2],
+        reference.Modulation(parts[0], parts[1]),
+        parts[2],
         reference.Modulation(none, none),
-        reference.Modulation(wide[3], wide[4]),
-        wide[5],
+        reference.Modulation(parts[3], parts[4]),
+        parts[5],
     )

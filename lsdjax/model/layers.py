@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -109,7 +110,8 @@ def attend(
     """Each frame's queries over the tokens of the frames that it sees.
 
     softmax_m(q_n . R(-age_s) k_sm / sqrt(d)) v_sm over the tokens m of every visible slot s, in
-    float32. Ages rotate the keys here, at read time; nothing in the cache depends on the time.
+    float32. Ages rotate the keys here, at read time; nothing in the cache depends on the time. What
+    lies in a slot that is not seen does not matter, not even where it is not a number.
 
     Shapes: q (b, t, n, heads, d); keys and values (b, slots, m, heads, d); ages and visible
     (t, slots) -> (b, t, n, heads, d).
@@ -117,12 +119,12 @@ def attend(
     b, t, n, heads, d = q.shape
     slots, m = keys.shape[1:3]
     keys = rotate_age(keys, ages).transpose(0, 1, 4, 2, 3, 5).reshape(-1, slots * m, d)
-    values = jnp.broadcast_to(values[:, None], (b, t, slots, m, heads, d))
+    values = jnp.where(visible[None, :, :, None, None, None], values[:, None], 0)
     values = values.transpose(0, 1, 4, 2, 3, 5).reshape(-1, slots * m, d)
     q = q.transpose(0, 1, 3, 2, 4).reshape(-1, n, d)
     logits = jnp.einsum("bnd,bmd->bnm", q, keys, preferred_element_type=jnp.float32)
-    bias = jnp.where(jnp.repeat(visible, m, axis=-1), 0.0, -1e30).astype(jnp.float32)
-    logits = logits.reshape(b, t, heads, n, -1) / math.sqrt(d) + bias[None, :, None, None, :]
+    seen = jnp.repeat(visible, m, axis=-1)[None, :, None, None, :]
+    logits = jnp.where(seen, logits.reshape(b, t, heads, n, -1) / math.sqrt(d), -1e30)
     weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype).reshape(-1, n, slots * m)
     mixed = jnp.einsum("bnm,bmd->bnd", weights, values)
     return mixed.reshape(b, t, heads, n, d).transpose(0, 1, 3, 2, 4)
@@ -176,16 +178,12 @@ class Block(nnx.Module):
         return PromptAttention(rms_norm(keys), values, mask)
 
     def __call__(
-        self, x: jax.Array, condition: jax.Array, prompt: PromptAttention, context: Context
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """x (b, t, n, dim) -> the same, and this call's keys and values (b, t, n, heads, d)."""
-        modulation = self.modulation(jax.nn.silu(condition))
-        return dispatch.call("block", x, modulation, prompt, context, block=self)
-
-    def through_xla(
         self, x: jax.Array, modulation: jax.Array, prompt: PromptAttention, context: Context
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """What the kernels of a block have to compute; modulation (b, t, 6 * dim)."""
+        """x (b, t, n, dim) -> the same, and this call's keys and values (b, t, n, heads, d).
+
+        modulation (b, t, 6 * dim), see `run_blocks`.
+        """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
             part for part in jnp.split(modulation, 6, axis=-1)
         )
@@ -222,19 +220,57 @@ class Block(nnx.Module):
         return self.prompt_out(mixed.reshape(*x.shape[:-1], -1))
 
 
-def _through_xla(*arguments: Any, block: Block) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return block.through_xla(*arguments)
+Blocks = tuple[jax.Array, jax.Array, jax.Array]
+"""x (b, t, n, dim), and the keys and values of the call, (layers, b, t, n, heads, d) each."""
 
 
-def _through_kernels(
-    *arguments: Any, block: Block, in_one: bool
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def run_blocks(
+    x: jax.Array,
+    condition: jax.Array,
+    prompt: Sequence[PromptAttention],
+    context: Sequence[Context],
+    *,
+    blocks: Sequence[Block],
+) -> Blocks:
+    """One block after the other, on what serves: x (b, t, n, dim), condition (b, t, text_dim)."""
+    told = jax.nn.silu(condition)
+    modulation = [block.modulation(told) for block in blocks]
+    return dispatch.call("blocks", x, modulation, prompt, context, blocks=blocks)
+
+
+def _through_xla(
+    x: jax.Array,
+    modulation: Sequence[jax.Array],
+    prompt: Sequence[PromptAttention],
+    context: Sequence[Context],
+    *,
+    blocks: Sequence[Block],
+) -> Blocks:
+    keys, values = [], []
+    for block, told, words, seen in zip(blocks, modulation, prompt, context, strict=True):
+        x, key, value = block(x, told, words, seen)
+        x = checkpoint_name(x, "dim")
+        keys.append(key)
+        values.append(value)
+    return x, jnp.stack(keys), jnp.stack(values)
+
+
+def _through_kernels(*arguments: Any, **settings: Any) -> Blocks:
     dispatch.needs(dispatch.HOPPER)
-    from lsdjax.model.fused import fused_block  # the kernels' compiler, where it is of use
+    from lsdjax.model.fused import fused_blocks  # the kernels' compiler, where it is of use
 
-    return fused_block(*arguments, block=block, in_one=in_one)
+    return fused_blocks(*arguments, **settings)
 
 
-dispatch.register("block", "single pass", functools.partial(_through_kernels, in_one=True))
-dispatch.register("block", "kernel chain", functools.partial(_through_kernels, in_one=False))
-dispatch.register("block", "xla", _through_xla)
+def _in_8_bits(*arguments: Any, blocks: Sequence[Block]) -> Blocks:
+    from lsdjax.model.fused import blocks_in_8_bits
+
+    return blocks_in_8_bits(*arguments, blocks=blocks)
+
+
+dispatch.register("blocks", "single pass", functools.partial(_through_kernels, in_one=True))
+dispatch.register("blocks", "kernel chain", _through_kernels)
+dispatch.register("blocks", "xla", _through_xla)
+_fp8 = functools.partial(_through_kernels, eight_bits=True)
+dispatch.register("blocks", "kernel chain in fp8", _fp8, asked_for=True)
+dispatch.register("blocks", "reference in fp8", _in_8_bits, asked_for=True)

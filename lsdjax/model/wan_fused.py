@@ -162,6 +162,7 @@ def prompt_of(words: WanPrompt, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]
 
 def _traces_of(chunk: Chunk, t: int, n: int) -> Traces:
     heads, d = chunk.queries.shape[1:]
+    assert chunk.squares is not None and chunk.factors is not None
 
     def frames(part: jax.Array) -> jax.Array:
         return part.reshape(1, t, -1, heads, d)[:, :, :n]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from lsdjax.core.types import typechecked
-from lsdjax.stream.state import Seal, StreamState
+from lsdjax.stream.state import StreamState
 
 _TOLERANCE = 1e-5
 """Of the mean magnitude. Rounding moves a mean by about 3e-7 of it; noise of 10 % in the keys of
@@ -87,26 +87,19 @@ def mend(
 ) -> tuple[StreamState, Bool[Array, "slots"], Bool[Array, ""]]:
     """Drop what is not as the last step left it; with `anchor`, everything.
 
-    A dropped slot's frame becomes invisible; a dropped output must be declared absent. Both are
-    zeroed, for not even a weight of 0 hides what is not a number. What the last step itself wrote
-    is dropped where it is not finite. A dropped sink does not come back, other slots are written
+    A dropped slot's frame becomes invisible, and what lies there stays: attention does not look at
+    it. A dropped output is zeroed, and must be declared absent. What the last step itself wrote is
+    dropped where it is not finite. A dropped sink does not come back, other slots are written
     again. Where the seal holds, not a bit changes.
 
-    Returns the state, which slots and whether the previous output were kept.
+    Returns the state, which slots (empty ones too) and whether the previous output were kept.
     """
     cache, previous, seal = state
-    whole = jnp.all(_holds(_mark_slots(cache.keys, cache.values), seal.slots), axis=1) & ~anchor
+    holds = jnp.all(_holds(_mark_slots(cache.keys, cache.values), seal.slots), axis=1)
+    whole = (holds | (cache.frames < 0)) & ~anchor
     known = _holds(_mark_picture(previous), seal.previous) & ~anchor
-    mask = whole[None, None, :, None, None, None]
-    cache = cache._replace(
-        keys=jnp.where(mask, cache.keys, 0),
-        values=jnp.where(mask, cache.values, 0),
-        frames=jnp.where(whole, cache.frames, -1),
-    )
-    seal = Seal(
-        slots=jnp.where(whole[:, None, None], seal.slots, 0.0),
-        previous=jnp.where(known, seal.previous, 0.0),
-    )
+    cache = cache._replace(frames=jnp.where(whole, cache.frames, -1))
+    seal = seal._replace(previous=jnp.where(known, seal.previous, 0.0))
     return StreamState(cache, jnp.where(known, previous, 0.0), seal), whole, known
 
 

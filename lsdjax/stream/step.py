@@ -1,5 +1,7 @@
 """The stream step: one frame in, one frame out, as one pure function."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -15,9 +17,11 @@ from lsdjax.diffusion.schedule import add_noise, step_levels
 from lsdjax.diffusion.solver import solve
 from lsdjax.model.cache import clear, write
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import Prompt, Told, cached_context, model_graph
+from lsdjax.model.dit import CausalDiT, Prompt, Told, cached_context, model_graph
+from lsdjax.pallas import dispatch
 from lsdjax.stream.scorer import describe, mend, pack_health, seal_picture, seal_slot
-from lsdjax.stream.state import Seal, StreamState, cast
+from lsdjax.stream.state import Seal, StreamState, cast, hold_in, init_stream, usual_dtype
+from lsdjax.text.tokenizer import MAX_NGRAMS, MAX_WORDS
 
 # (params, state, frame uint8 (height, width, 3), input level (), history level (), prompt,
 #  strength (), key, anchor () bool)
@@ -26,6 +30,40 @@ StreamStep = Callable[
     [dict, StreamState, ArrayLike, ArrayLike, ArrayLike, Prompt, ArrayLike, jax.Array, ArrayLike],
     tuple[StreamState, jax.Array, jax.Array | None],
 ]
+
+
+def step_arguments(config: ModelConfig, dtype: jnp.dtype) -> tuple:
+    """Shapes and types of a step's arguments, with matrices and the KV ring of `dtype`."""
+    model = nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0)))
+    params = jax.eval_shape(
+        functools.partial(hold_in, dtype), nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    )
+    words = (MAX_WORDS, config.text_width or MAX_NGRAMS)
+    tokens = jax.ShapeDtypeStruct(words, jnp.float32 if config.text_width else jnp.int32)
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    return (
+        params,
+        jax.eval_shape(lambda: init_stream(config, dtype)),
+        jax.ShapeDtypeStruct((config.height, config.width, 3), jnp.uint8),
+        number,
+        number,
+        jax.eval_shape(make_prompt_encoder(config), params, tokens),
+        number,
+        jax.eval_shape(lambda: jax.random.key(0)),
+        jax.ShapeDtypeStruct((), jnp.bool),
+    )
+
+
+def runs_on(config: ModelConfig, dtype: jnp.dtype | None = None) -> list[dispatch.Choice]:
+    """What the blocks of a stream's step run on here, and why not on the rest.
+
+    dtype: None is what streams have here.
+    """
+    dtype = jnp.dtype(usual_dtype()) if dtype is None else dtype
+    config = dataclasses.replace(config, depth=1, clean_pass=False)
+    dispatch.forget()
+    jax.eval_shape(make_stream_step(config, 1, repair=False), *step_arguments(config, dtype))
+    return dispatch.choices()
 
 
 def make_prompt_encoder(config: ModelConfig) -> Callable[[dict, ArrayLike], Prompt]:

@@ -24,14 +24,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
 
+from lsdjax.model import fused
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.fused import fused_block
 from lsdjax.model.layers import Block, Context, PromptAttention
 from lsdjax.model.policy import RingWithSinks
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.model.wan_fused import fused_blocks
 from lsdjax.model.wan_layers import WanBlock, WanContext, WanPrompt, run_blocks
-from lsdjax.pallas import attention, blocks, fp8, projections, reference, single_pass, specs
+from lsdjax.pallas import (
+    attention,
+    blocks,
+    projections,
+    reference,
+    rounding,
+    single_pass,
+    specs,
+)
 from lsdjax.pallas.attention import AttentionTiles
 from lsdjax.pallas.blocks import BlockTiles, LongRing, Variant
 from lsdjax.pallas.gemm import GemmTiles
@@ -165,11 +173,11 @@ def run_gelu(how: Launch, draw: Draw) -> Outputs:
 def run_fp8(how: Launch, draw: Draw) -> Outputs:
     """Against the contract of 8 bits; a rounding that falls the other way is a step of e4m3."""
     x, modulation, plain = draw.stream(), draw.modulation(), draw.linear(DIM, 256)
-    weights = fp8.quantise(plain.kernel, plain.bias, 128)
+    weights = rounding.quantise(plain.kernel, plain.bias, 128)
     tiles = GemmTiles(128, stages=2)
     kernel = jitted(projections.project_gelu, how=how, norm="layer", tiles=tiles)
     modulated = reference.norm_modulate(x.astype(jnp.float32), modulation, "layer")
-    expected = jax.nn.gelu(fp8.linear8(modulated, weights))
+    expected = jax.nn.gelu(rounding.linear8(modulated, weights))
     return kernel(Stream.of(x), modulation, weights), expected
 
 
@@ -212,8 +220,10 @@ def run_block(how: Launch, draw: Draw, *, wan: bool, cross: bool, in_one: int) -
     stream, arguments = Stream.of(x), (weights, modulation, space)
     if in_one:
         kernel = jitted(single_pass.single_pass_block, variant=variant, blocks=in_one, how=how)
-        stream, ring = kernel(stream, *arguments, ring, seen)
-        return (stream.x, ring), (expected, kept)
+        ages = jnp.append(draw.ages, jnp.zeros((), draw.ages.dtype))
+        past = draw.visible & (jnp.arange(SLOTS) != draw.slot)
+        stream, own = kernel(stream, *arguments, ring, ages, past, words if cross else None)
+        return (stream.x, own), (expected, Ring(*(store[draw.slot] for store in kept)))
     factors = jnp.ones((SLOTS, N), jnp.float32) if wan else None
     kernel = jitted(blocks.kernel_chain, variant=variant, how=how)
     stream, (ring, factors) = kernel(stream, *arguments, LongRing(ring, factors), seen)
@@ -222,14 +232,17 @@ def run_block(how: Launch, draw: Draw, *, wan: bool, cross: bool, in_one: int) -
     return (stream.x, keys, ring.values), (expected, kept.keys, kept.values)
 
 
-def run_model(how: Launch, draw: Draw) -> Outputs:
-    """The model's own block in bfloat16 through the kernels, against float32 through XLA."""
-    config = ModelConfig(height=32, width=64, dim=DIM, heads=HEADS, text_dim=32, window=3)
+def run_model(how: Launch, draw: Draw, **kind: bool) -> Outputs:
+    """The model's own block in bfloat16 through the kernels, against float32 through XLA.
+
+    kind: `in_one` or `eight_bits` of `fused_blocks`; the latter against its own contract.
+    """
+    config = ModelConfig(height=128, width=128, dim=DIM, heads=HEADS, text_dim=32, window=3)
     graph, shapes = nnx.split(nnx.eval_shape(lambda: Block(config, rngs=nnx.Rngs(0))), nnx.Param)
     params = jax.tree.map(
         lambda leaf: (
             draw.array(*leaf.shape, scale=leaf.shape[0] ** -0.5, dtype=leaf.dtype)
-            + (leaf.shape == (D,))
+            + float(leaf.shape == (D,))
         ),
         shapes,
     )
@@ -251,12 +264,17 @@ def run_model(how: Launch, draw: Draw) -> Outputs:
         )
         return call(block, x, modulation, prompt, context)
 
-    def kernels(block: Block, *arguments: Any) -> Any:
-        return fused_block(*arguments, block=block, in_one=False, how=how)
+    def alone(blocks: Any, block: Block, x: jax.Array, *told: Any) -> Any:
+        x, *own = blocks(x, *([part] for part in told), blocks=[block])
+        return x, *(part[0] for part in own)
 
+    kernels = functools.partial(alone, functools.partial(fused.fused_blocks, how=how, **kind))
+    contract = Block.__call__
+    if kind.get("eight_bits"):
+        contract = functools.partial(alone, fused.blocks_in_8_bits)
     arguments = (params, x, modulation, past, words)
     result = jax.jit(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
-    return result, jax.jit(functools.partial(run, Block.through_xla, jnp.float32))(*arguments)
+    return result, jax.jit(functools.partial(run, contract, jnp.float32))(*arguments)
 
 
 def run_wan(how: Launch, draw: Draw, *, chunk: int) -> Outputs:
@@ -305,6 +323,8 @@ KERNELS: dict[str, Kernel] = {
     "gelu": run_gelu,
     "fp8": run_fp8,
     "model": run_model,
+    "model_single_pass": functools.partial(run_model, in_one=True),
+    "model_fp8": functools.partial(run_model, eight_bits=True),
     "wan": functools.partial(run_wan, chunk=1),
     "wan_chunk": functools.partial(run_wan, chunk=2),
     "chain": functools.partial(run_block, wan=False, cross=True, in_one=0),

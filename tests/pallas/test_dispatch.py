@@ -5,8 +5,8 @@ import pytest
 
 from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import runs_on
 from lsdjax.pallas import dispatch
+from lsdjax.stream.step import runs_on
 
 
 @pytest.fixture
@@ -46,6 +46,14 @@ def test_nothing_takes_the_place_of_what_was_asked_for(doubling, names):
     assert chosen()[0][1] is None
 
 
+def test_names_may_be_given_for_calls_that_give_none(doubling):
+    with dispatch.only("double", "even"):
+        with pytest.raises(NotImplementedError, match="size 3"):
+            dispatch.call("double", jnp.ones(3))
+        dispatch.call("double", jnp.ones(3), implementation="any")
+    dispatch.call("double", jnp.ones(3))
+
+
 def test_names_are_tried_in_the_order_given(doubling):
     dispatch.call("double", jnp.ones(2), implementation=("never", "any", "even"))
     assert chosen() == [("float32[2]", "any", {"never": "not today"})]
@@ -70,5 +78,5 @@ def test_a_model_says_what_its_blocks_run_on():
     )  # fmt: skip
     refusals = {name: "runs on hopper, not on cpu" for name in ("single pass", "kernel chain")}
     assert runs_on(config) == [
-        dispatch.Choice("block", "float32[1, 1, 4, 32]", "cpu", "xla", refusals)
+        dispatch.Choice("blocks", "float32[1, 1, 4, 32]", "cpu", "xla", refusals)
     ]

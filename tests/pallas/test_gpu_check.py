@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lsdjax.pallas import gpu_check
-from lsdjax.pallas.gpu_tasks import floor_ms
+from lsdjax.pallas.gpu_tasks import Task, floor_ms, run_task
 from lsdjax.pallas.specs import SHAPES
 
 
@@ -37,6 +37,13 @@ def test_floors_are_of_arithmetic_at_the_named_shapes():
     assert floor_ms(wan, wan.layers) == pytest.approx(10.2, rel=0.02)
 
 
+def test_a_stream_is_held_to_float32():
+    task = Task("xla", "tiny", stream=True)
+    found = run_task(task, seed=1, layers=1, dry=True)
+    assert found["passed"] and found["samples"] == 2
+    assert found["error"] == found["xla_error"] > 0
+
+
 @pytest.mark.slow
 def test_dry_run_goes_through_everything(tmp_path: Path):
     out = tmp_path / "found.json"
@@ -44,8 +51,10 @@ def test_dry_run_goes_through_everything(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())["results"]
+    paths = ("chain", "single pass", "xla")
+    streams = [f"tiny: stream on {path}" for path in paths]
     assert [one["task"] for one in found] == [
-        "tiny: chain", "tiny: single pass", "tiny: xla", "tiny: torch",
+        *(f"tiny: {path}" for path in paths), "tiny: torch", *streams,
     ]  # fmt: skip
-    assert all(one["passed"] and one["samples"] == 2 for one in found[:3])
+    assert all(one["passed"] and one["samples"] == 2 for one in found[:3] + found[4:])
     assert found[1]["differing_repeats"] == 0

@@ -36,6 +36,8 @@ def run(kernel: str, examples: int, *defects: str) -> list[dict]:
 def hold(kernel: str, examples: int, *defects: str) -> None:
     told = run(kernel, examples, *defects)
     tolerance = 2**-6 if kernel.startswith(BLOCKS) else 2**-7
+    if kernel == "model_fp8":  # a value that is rounded the other way is a step of 2^-3 away
+        tolerance = 2**-4
     for one in told:
         if one["defect"] is None:
             assert one["raised"] is None, one
@@ -74,6 +76,8 @@ def test_kernel_is_right_without_races_and_its_defects_are_caught(kernel, defect
         ("gelu", ()),
         ("fp8", ()),
         ("model", ()),
+        ("model_single_pass", ()),
+        ("model_fp8", ()),
         ("wan", ()),
         ("wan_chunk", ()),
         ("chain", ()),
@@ -84,4 +88,4 @@ def test_kernel_is_right_without_races_and_its_defects_are_caught(kernel, defect
     ],
 )
 def test_kernel_holds_over_many_streams(kernel, defects):
-    hold(kernel, 1 if kernel in ("model", "wan_chunk") else 5, *defects)
+    hold(kernel, 1 if kernel.startswith("model") or kernel == "wan_chunk" else 5, *defects)

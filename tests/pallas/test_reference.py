@@ -73,7 +73,7 @@ def test_block_is_the_models_block():
     @jax.jit
     def models(state, x, modulation, prompt, past):
         block = nnx.merge(graph, state)
-        return block.through_xla(x, modulation, prompt, Context(past[0], past[1], ages, visible))
+        return block(x, modulation, prompt, Context(past[0], past[1], ages, visible))
 
     @jax.jit
     def contract(state, x, modulation, prompt, past):
@@ -84,7 +84,7 @@ def test_block_is_the_models_block():
         return reference.block(
             x[0, 0],
             fused.weights_of(block, jnp.dtype(jnp.float32)),
-            fused.modulation_of(modulation[0, 0]),
+            fused.modulation_of(modulation[0, 0].reshape(6, -1)),
             variant.rotary.space_tables(*block.grid),
             reference.Ring(keys, values),
             reference.Seen(jnp.int32(slots), ages[0], visible[0], words),
