@@ -104,6 +104,7 @@ def test_a_student_learns_from_a_larger_teacher(
 ) -> None:
     monkeypatch.setattr(loop, "init_state", child.quick_state)
     monkeypatch.setattr(loop, "SampleSheet", child.NoSheet)
+    monkeypatch.setattr(loop, "step_cost", child.no_cost)
     large = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dim=64, heads=2))
     config, mesh = recipe(objective), make_mesh("data=1", jax.devices()[:1])
     kind = {
