@@ -14,6 +14,8 @@ from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.wan_vae import WanVaeConfig
 from lsdjax.core.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TINY = TaehvConfig(channels=3, patch=2, width=4, widths=(8, 6, 4), grown=(2, 2, 2))
 
 

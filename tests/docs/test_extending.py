@@ -158,6 +158,7 @@ class PerfectStreamer:
 
 def test_the_style_is_judged_by_its_teacher(
     few_styles: None,
+    plugins: Plugins,
     write_video: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

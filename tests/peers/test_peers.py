@@ -23,6 +23,8 @@ from lsdjax.model.wan_config import WanConfig
 from lsdjax.text import umt5
 from lsdjax.text.umt5 import Umt5Config
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 HERE = Path(__file__).parent
 TOLERANCE = 1e-4
 spec = importlib.util.spec_from_file_location("peers_draw", HERE / "draw.py")

@@ -24,6 +24,8 @@ from lsdjax.stream.wan import WanStreamer
 from lsdjax.stream.wan_load import load_wan_streamer
 from lsdjax.text.embeddings import PromptFile, save_embeddings
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = WanConfig(
     height=8, width=12, codec="pixel", dim=24, depth=1, heads=2, ffn_dim=16, frequency_dim=8,
     text_dim=6, text_length=3, chunk=2, window=3, sinks=1, timesteps=(800, 400), noise_shift=1.0,

@@ -104,13 +104,11 @@ def test_a_student_learns_from_a_larger_teacher(
 ) -> None:
     monkeypatch.setattr(loop, "init_state", child.quick_state)
     monkeypatch.setattr(loop, "SampleSheet", child.NoSheet)
+    monkeypatch.setattr(loop, "step_cost", child.no_cost)
     large = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dim=64, heads=2))
     config, mesh = recipe(objective), make_mesh("data=1", jax.devices()[:1])
-    kind = {
-        "init": as_shortcut(student, config.model),
-        "teacher": random_checkpoint(large, random_like),
-    }
-    exported = loop.train(config, noise_pool, tmp_path, mesh=mesh, **kind)
+    begun, teacher = as_shortcut(student, config.model), random_checkpoint(large, random_like)
+    exported = loop.train(config, noise_pool, tmp_path, mesh=mesh, init=begun, teacher=teacher)
     learned = load_checkpoint(exported)
     assert learned.config.shortcut and learned.config.steps == 1
     moved = np.abs(np.asarray(learned.params["noise_gain"]["kernel"])).max()
