@@ -9,7 +9,7 @@ from lsdjax.pallas import attention, projections
 from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
-from lsdjax.pallas.reference import BlockModulation, BlockWeights, Ring, Seen
+from lsdjax.pallas.reference import BlockModulation, BlockWeights, Ring
 from lsdjax.pallas.rotary import Rotary
 from lsdjax.pallas.specs import BlockShape
 
@@ -73,50 +73,12 @@ def tiles_of(dim: int, d: int, hidden: int) -> BlockTiles:
     )
 
 
-class LongRing(NamedTuple):
-    """A ring whose keys are yet to be divided by their norms: factors (slots, m), or None."""
-
-    ring: Ring
-    factors: jax.Array | None
-
-
 def tiles_in_8_bits(tiles: BlockTiles) -> BlockTiles:
     """Of products with `Linear8`: as wide as leaves room for bfloat16 on the left."""
     return BlockTiles(
         *(GemmTiles(min(each.columns, 128), stages=3) for each in (tiles.qkv, tiles.out)),
         *(GemmTiles(min(each.columns, 128), stages=3) for each in (tiles.up, tiles.down)),
     )
-
-
-def kernel_chain(
-    stream: Stream,
-    weights: BlockWeights,
-    modulation: BlockModulation,
-    space: tuple[jax.Array, jax.Array],
-    store: LongRing,
-    seen: Seen,
-    *,
-    variant: Variant,
-    how: Launch = Launch(),  # noqa: B008
-) -> tuple[Stream, LongRing]:
-    """See `reference.block`: one kernel after the other, each ahead of the next by its launch."""
-    v, tiles = variant, variant.tiles
-    qk: dict[str, Any] = {"norm": v.norm, "qk_norm": v.qk_norm, "how": how}
-    q, ring, squares = projections.project_heads(
-        stream, modulation.attention, weights.qkv, weights.scales, space, store.ring, seen.slot,
-        rotary=v.rotary, tiles=tiles.qkv, **qk,
-    )  # fmt: skip
-    store = LongRing(ring, store.factors)
-    more = {}
-    if squares is not None and store.factors is not None:
-        new = projections.key_factors(squares, stream.x.shape[1])[None]
-        store = LongRing(ring, jax.lax.dynamic_update_slice(store.factors, new, (seen.slot, 0)))
-        more = {"squares": squares[: q.shape[1]], "factors": store.factors}
-    attended = attention.ring_attention(
-        q, ring, seen.ages, seen.visible, rotary=v.rotary, length=v.length, how=how, **more
-    )
-    stream = _after_attention(stream, attended, weights, modulation, seen.prompt, variant, how)
-    return stream, store
 
 
 class Chunk(NamedTuple):
@@ -141,13 +103,15 @@ def chunk_chain(
     past: Ring,
     ages: jax.Array,
     visible: jax.Array,
-    prompt: tuple[jax.Array, jax.Array],
+    prompt: tuple[jax.Array, jax.Array] | None,
     *,
-    words: jax.Array | int,
+    words: jax.Array | int = 0,
     variant: Variant,
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[Stream, Chunk]:
-    """The same for frames that see each other and a ring that is only read.
+    """See `reference.block`, on frames that see each other and a ring that is only read.
+
+    One kernel after the other, each ahead of the next by its launch.
 
     The frames' rows follow each other, each frame padded to whole blocks of rows. weights.qkv may
     be three matrices; vectors of the modulation are (dim,) or (frames, dim). ages (frames, slots +
@@ -170,7 +134,7 @@ def chunk_chain(
         own=Ring(*(part.reshape(frames, n // frames, heads, d) for part in own)),
         how=how, **more,
     )  # fmt: skip
-    seen = (*prompt, words)
+    seen = None if prompt is None else (*prompt, words)
     stream = _after_attention(stream, attended, weights, modulation, seen, variant, how)
     return stream, Chunk(own, factors, q, squares)
 

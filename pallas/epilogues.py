@@ -118,14 +118,10 @@ class Space(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """Where keys and values go: two (slots, m, heads * d), and the number (1,) of the slot.
-
-    Without a number two (n, heads * d).
-    """
+    """Where keys and values go: two (n, heads * d)."""
 
     keys: Any
     values: Any
-    number: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,8 +209,6 @@ class Heads:
             return
         for which, store in ((1, self.slot.keys), (2, self.slot.values)):
             target = store.at[rows, lanes]
-            if self.slot.number is not None:
-                target = store.at[self.slot.number[0], rows, lanes]
             pl.when(kind == which)(lambda target=target: plgpu.copy_smem_to_gmem(leaving, target))
 
     def _bias(self, first: jax.Array, kind: jax.Array, head: jax.Array, d: int) -> jax.Array:

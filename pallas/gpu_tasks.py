@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lsdjax.pallas import baseline, blocks, gpu_stream, reference, single_pass
-from lsdjax.pallas.blocks import LongRing, Variant
+from lsdjax.pallas.blocks import Variant
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
 from lsdjax.pallas.reference import BlockModulation, BlockWeights, HeadNorm, Linear, Modulation
@@ -152,22 +152,21 @@ def forward(path: str, shape: BlockShape, how: Launch) -> Callable[..., Any]:
         kept = []
         for (weights, modulation), ring, sees in zip(layers, rings, seen, strict=True):
             common = (weights, modulation, space)
+            past = sees.visible & (jnp.arange(len(sees.visible)) != sees.slot)
+            ages = jnp.append(sees.ages, jnp.zeros((), sees.ages.dtype))
             if path == "xla":
                 out, ring = baseline.xla_block(stream.x, *common, ring, sees, variant=variant)
                 stream = Stream(out, stream.moments)
             elif path == "single pass":
-                past = sees.visible & (jnp.arange(len(sees.visible)) != sees.slot)
-                ages = jnp.append(sees.ages, jnp.zeros((), sees.ages.dtype))
                 stream, _ = single_pass.single_pass_block(
                     stream, *common, ring, ages, past, sees.prompt, variant=variant, how=how
                 )
             else:
-                factors = None
-                if variant.qk_norm == "full":
-                    factors = jnp.ones(ring.keys.shape[:2], jnp.float32)
-                stream, (ring, _) = blocks.kernel_chain(
-                    stream, *common, LongRing(ring, factors), sees, variant=variant, how=how
-                )
+                words = sees.prompt
+                stream, _ = blocks.chunk_chain(
+                    stream, *common, ring, ages[None], past, words and words[:2],
+                    words=words.length if words else 0, variant=variant, how=how,
+                )  # fmt: skip
             kept.append(ring)
         return stream.x, kept
 

@@ -47,57 +47,6 @@ def check(n: int, k: int, columns: int, tiles: GemmTiles, *arrays: jax.Array) ->
         raise NotImplementedError(f"operands of {', '.join(types)}; bfloat16 is expected")
 
 
-def project_heads(
-    stream: Stream,
-    modulation: Modulation,
-    weights: Linear | Linear8,
-    scales: HeadNorm,
-    space: tuple[jax.Array, jax.Array],
-    ring: Ring,
-    slot: jax.Array,
-    *,
-    rotary: Rotary,
-    norm: str,
-    tiles: GemmTiles,
-    qk_norm: str = "head",
-    how: Launch = Launch(),  # noqa: B008
-) -> tuple[jax.Array, Ring, jax.Array | None]:
-    """See `reference.project_heads`; `space` has as many rows as the stream.
-
-    With norms over all heads, queries and keys are not divided yet, and the third result holds
-    their sums of squares (2 * heads, n).
-    """
-    (n, dim), (slots, m, heads, d) = stream.x.shape, ring.keys.shape
-    if tiles.columns % d or m < n:
-        raise NotImplementedError(f"heads of {d} in tiles of {tiles.columns}, slots of {m} for {n}")
-    keys, values = (jax.new_ref(store.reshape(slots, m, dim)) for store in ring)
-    outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]
-    if qk_norm == "full":
-        outputs.append(jax.ShapeDtypeStruct((2 * heads, n), jnp.float32))
-
-    def epilogue(refs: Any, outs: Any, s: dict[str, Any]) -> Epilogue:
-        bias, q_scale, k_scale, cos, sin, swap, number, keys, values = refs
-        out, squares = (*outs, None)[:2]
-        space, slot = Space(cos, sin, swap), Slot(keys, values, number)
-        return Heads(bias, (q_scale, k_scale), space, out, slot, squares, s, how)
-
-    swap = jnp.asarray(rotary.swap(), stream.x.dtype)
-    query, *squares = _product(
-        "project_heads",
-        stream,
-        (modulation, norm),
-        weights,
-        (weights.bias, *scales, *space, swap, slot[None], keys, values),
-        outputs,
-        Heads.scratch(d, stream.x.dtype),
-        epilogue,
-        tiles,
-        how,
-    )
-    ring = Ring(*(jax.freeze(ref).reshape(slots, m, heads, d) for ref in (keys, values)))
-    return query.reshape(n, heads, d), ring, (*squares, None)[0]
-
-
 def project_qkv(
     stream: Stream,
     modulation: Modulation,
@@ -112,12 +61,19 @@ def project_qkv(
     qk_norm: str = "full",
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[jax.Array, Ring, jax.Array | None]:
-    """As `project_heads`, beside any ring; the matrix may be in three parts.
+    """See `reference.project_heads`: queries, and keys and values, (n, heads, d), of no ring yet.
 
-    The second result are keys and values (n, heads, d).
+    The matrix may be in three parts; `space` has as many rows as the stream. With norms over all
+    heads, queries and keys are not divided yet, and the third result holds their sums of squares
+    (2 * heads, n).
+
+    Raises:
+        NotImplementedError: the products do not fit the tiles.
     """
     n, dim = stream.x.shape
     d = dim // heads
+    if tiles.columns % d:
+        raise NotImplementedError(f"heads of {d} in tiles of {tiles.columns}")
     made = jax.ShapeDtypeStruct((n, dim), stream.x.dtype)
     outputs = [made, made, made]
     if qk_norm == "full":
@@ -158,7 +114,7 @@ def project_qkv(
 
 
 def key_factors(squares: jax.Array, dim: int) -> jax.Array:
-    """1 / RMS over all heads of each key (n,), from the sums that `project_heads` makes."""
+    """1 / RMS over all heads of each key (n,), from the sums that `project_qkv` makes."""
     heads = len(squares) // 2
     return jax.lax.rsqrt(squares[heads:].sum(axis=0) / dim + EPS)
 
@@ -176,7 +132,7 @@ def project_query(
     gain_offset: float = 1.0,
     how: Launch = Launch(),  # noqa: B008
 ) -> tuple[jax.Array, jax.Array | None]:
-    """See `reference.project_query`; with norms over all heads as `project_heads`."""
+    """See `reference.project_query`; with norms over all heads as `project_qkv`."""
     n, dim = stream.x.shape
     d = dim // heads
     outputs = [jax.ShapeDtypeStruct((n, dim), stream.x.dtype)]

@@ -1,6 +1,6 @@
 """A whole DiT block on Hopper as one persistent kernel.
 
-The blocks of the grid go through the phases of `blocks.kernel_chain` together, with a barrier of
+The blocks of the grid go through the phases of `blocks.chunk_chain` together, with a barrier of
 the whole grid between two phases. Each phase's SMEM lies in the same place. docs/kernels.md draws
 it.
 """
@@ -227,13 +227,14 @@ def _phases(
         return lambda bias, s: Residual(before, bias, gate, after.x, after.moments, s, offset, how)
 
     (keys, values), own = given["past"], out["own"]
+    slot = Slot(own[0].at[0], own[1].at[0])
     space, sight = given["space"], given["sight"]
     d, m = space.swap.shape[0], min(keys.shape[1], own[0].shape[1])
     phases = [
         product(
             stream, weights.qkv, tiles.qkv, modulation.attention,
             lambda bias, s: Heads(
-                bias, weights.scales, space, out["query"], Slot(own[0], own[1], (0,)), None, s, how
+                bias, weights.scales, space, out["query"], slot, None, s, how
             ),
         ),
         attend(

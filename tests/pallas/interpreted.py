@@ -41,7 +41,7 @@ from lsdjax.pallas import (
     specs,
 )
 from lsdjax.pallas.attention import AttentionTiles
-from lsdjax.pallas.blocks import BlockTiles, LongRing, Variant
+from lsdjax.pallas.blocks import BlockTiles, Variant
 from lsdjax.pallas.gemm import GemmTiles
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream
@@ -144,11 +144,15 @@ def run_prompt(how: Launch, draw: Draw) -> Outputs:
 
 def run_heads(how: Launch, draw: Draw) -> Outputs:
     arguments = (draw.modulation(), draw.linear(DIM, 3 * DIM), draw.scales(D))
-    arguments += (specs.OURS.space_tables(8, 16), draw.ring(), draw.slot)
-    x, static = draw.stream(), {"rotary": specs.OURS, "norm": "rms"}
-    kernel = jitted(projections.project_heads, how=how, tiles=GemmTiles(192, stages=2), **static)
-    contract = jitted(reference.project_heads, qk_norm="head", **static)
-    return kernel(Stream.of(x), *arguments)[:2], contract(x, *arguments)
+    arguments += (specs.OURS.space_tables(8, 16),)
+    x, static = draw.stream(), {"rotary": specs.OURS, "norm": "rms", "qk_norm": "head"}
+    kernel = jitted(
+        projections.project_qkv, how=how, heads=HEADS, tiles=GemmTiles(192, stages=2), **static
+    )
+    contract = jitted(reference.project_heads, **static)
+    query, ring = contract(x, *arguments, draw.ring(), draw.slot)
+    own = Ring(*(store[draw.slot] for store in ring))
+    return kernel(Stream.of(x), *arguments)[:2], (query, own)
 
 
 def run_residual(how: Launch, draw: Draw) -> Outputs:
@@ -218,18 +222,20 @@ def run_block(how: Launch, draw: Draw, *, wan: bool, cross: bool, in_one: int) -
     )  # fmt: skip
     expected, kept = contract(x, weights, modulation, space, ring, seen)
     stream, arguments = Stream.of(x), (weights, modulation, space)
+    ages = jnp.append(draw.ages, jnp.zeros((), draw.ages.dtype))
+    past = draw.visible & (jnp.arange(SLOTS) != draw.slot)
     if in_one:
         kernel = jitted(single_pass.single_pass_block, variant=variant, blocks=in_one, how=how)
-        ages = jnp.append(draw.ages, jnp.zeros((), draw.ages.dtype))
-        past = draw.visible & (jnp.arange(SLOTS) != draw.slot)
         stream, own = kernel(stream, *arguments, ring, ages, past, words if cross else None)
-        return (stream.x, own), (expected, Ring(*(store[draw.slot] for store in kept)))
-    factors = jnp.ones((SLOTS, N), jnp.float32) if wan else None
-    kernel = jitted(blocks.kernel_chain, variant=variant, how=how)
-    stream, (ring, factors) = kernel(stream, *arguments, LongRing(ring, factors), seen)
-    keys = ring.keys.astype(jnp.float32)
-    keys = keys if factors is None else keys * factors[:, :, None, None]
-    return (stream.x, keys, ring.values), (expected, kept.keys, kept.values)
+    else:
+        kernel = jitted(blocks.chunk_chain, variant=variant, how=how)
+        both = words[:2] if cross else None
+        stream, (own, factors, *_) = kernel(
+            stream, *arguments, ring, ages[None], past, both, words=words.length
+        )
+        if factors is not None:
+            own = Ring(own.keys.astype(jnp.float32) * factors[:, None, None], own.values)
+    return (stream.x, own), (expected, Ring(*(store[draw.slot] for store in kept)))
 
 
 def run_model(how: Launch, draw: Draw, **kind: bool) -> Outputs:

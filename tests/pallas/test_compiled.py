@@ -28,11 +28,11 @@ WAN_FENCES = FENCES | {"project_qkv": 3}  # tiles of one head
 PER_BLOCK, IN_ONE = 9, 2
 """Device kernels of a student's block, with cross-attention: of the chain, and of the single pass.
 Without cross-attention three fewer."""
-PER_STREAM_STEP = 115
+PER_STREAM_STEP, PER_STREAM_STEP_IN_ONE = 107, 109
 """Of the student's step besides its blocks: stem, head, sampler and repair."""
 RING = 2 * 2 * 7 * 880 * 1024
 """Bytes of the keys and values of seven frames in one layer."""
-WAN_PER_BLOCK, WAN_PER_PASS, WAN_PER_STEP = 9, 10, 22
+WAN_PER_BLOCK, WAN_PER_PASS, WAN_PER_STEP = 9, 8, 23
 """With cross-attention; and besides the blocks, in each pass and once a step."""
 WAN_RING = 2 * 2 * 8 * 1560 * 1536
 """Bytes of the keys and values of eight frames in one layer."""
@@ -67,16 +67,14 @@ def check_kernels(report: dict[str, dict]) -> None:
 
 
 def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> None:
-    """Two blocks of so many of our kernels each, and XLA's between them, and in the whole step."""
+    """Two blocks of so many of our kernels each, at most `most` with XLA's, and no more `besides`.
+
+    XLA launches in between what has to be done once, so a block is no piece of the sequence.
+    """
     thunks = compiled["thunks"]
     told = json.dumps(thunks, indent=1)
-    ours = [
-        number
-        for number, thunk in enumerate(thunks)
-        if thunk.startswith(("kCustomCall", "kDynamicSliceFusion"))
-    ]
+    ours = [thunk for thunk in thunks if thunk.startswith(("kCustomCall", "kDynamicSliceFusion"))]
     assert len(ours) == 2 * kernels, told
-    assert ours[-1] + 1 - ours[kernels] <= most, told  # the second block
     assert len(thunks) <= 2 * most + besides, told
     assert len(compiled["kernels"]) == kernels, "both blocks have the same"
 
@@ -99,7 +97,7 @@ def test_a_student_step_compiles_within_the_gates(tmp_path):
     chain, in_one, rounded = report.values()
     check_fences(chain["kernels"])
     check_blocks(chain, 8, PER_BLOCK, PER_STREAM_STEP)
-    check_blocks(in_one, 1, IN_ONE, PER_STREAM_STEP)
+    check_blocks(in_one, 1, IN_ONE, PER_STREAM_STEP_IN_ONE)
     for compiled in (chain, in_one):
         check_rings(compiled, RING, 2 * RING)
     assert all(name.startswith("single_pass_block") for name in in_one["kernels"])
