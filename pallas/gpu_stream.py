@@ -23,8 +23,8 @@ from lsdjax.stream.state import StreamState, hold_in, init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
 
-FRAMES = 3
-"""Before a stream is compared: its keys and values have been read by then."""
+FRAMES = 2
+"""Until streams are compared: the second frame reads the keys and values of the first."""
 
 MARGIN = 1.5
 """How much farther from float32 than XLA's bfloat16 the kernels' may be, which rounds elsewhere."""

@@ -130,7 +130,7 @@ def test_pictures_of_a_healthy_stream_are_the_same_with_and_without_repair(
 def test_in_bfloat16_pictures_are_close_and_nothing_is_mended(
     clip: list[np.ndarray], undisturbed: dict[str, list[np.ndarray]]
 ) -> None:
-    """53 to 59 dB over the styles, which is less than a step of 8 bits."""
+    """52 to 57 dB over the styles: less than a step of 8 bits."""
     half = Streamer(load_checkpoint(), dtype="bfloat16")
     for style in STYLES:
         stream = half.start(PHRASES[style][0])
