@@ -1,6 +1,7 @@
 """The named recipes."""
 
 from lsdjax.configs.training import Stage, TrainConfig
+from lsdjax.configs.wan import WAN_RECIPES
 from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
 
@@ -300,5 +301,6 @@ def preset(name: str) -> TrainConfig:
         UserError: there is none.
     """
     if name not in PRESETS:
-        raise UserError(f"no preset {name!r}; one of {sorted(PRESETS)} is expected")
+        known = sorted({*PRESETS, *WAN_RECIPES})
+        raise UserError(f"no preset {name!r}; one of {known} is expected")
     return PRESETS[name]

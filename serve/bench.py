@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lsdjax.core.errors import UserError
-from lsdjax.serve.options import DEFAULT_ENGINE
+from lsdjax.serve.options import DEFAULT_ENGINE, SpareKind
 
 INSTANT_ENGINE = "lsdjax.serve.instant:make"
 _CODECS = ("jpeg", "rgb24", "h264")
@@ -35,8 +35,9 @@ class BenchServeOptions:
     changes its prompt every `switch` seconds. With `instant`, the model costs nothing and makes
     pictures of `size`; with `link`, clients are behind a link of so many Mb/s; with `minutes`, each
     run takes that long and the server's memory and files are looked at every second. With `kill`,
-    the device process is killed midway, with `spare` while another waits; with `disconnects`, so
-    many other clients vanish abruptly during the run, while ten more read nothing.
+    the device process is killed midway; `spare` is what another one has done that waits for that.
+    With `disconnects`, so many other clients vanish abruptly during the run, while ten more read
+    nothing.
     """
 
     url: str | None = None
@@ -53,7 +54,7 @@ class BenchServeOptions:
     link: float | None = None
     switch: float | None = 2.0
     kill: bool = False
-    spare: bool = False
+    spare: SpareKind = "imported"
     disconnects: int = 0
     clip: str | None = None
     prompt: str = "pencil sketch"
@@ -70,7 +71,7 @@ class BenchServeOptions:
                 raise UserError(f"{name} must be above 0, got {value}")
         if self.codec not in _CODECS:
             raise UserError(f"codec must be one of {', '.join(_CODECS)}, got {self.codec}")
-        for name in ("instant", "kill", "spare"):
+        for name in ("instant", "kill"):
             if self.url is not None and getattr(self, name):
                 raise UserError(f"--{name} is for a server that is started here, not for --url")
         if self.disconnects < 0:
@@ -129,11 +130,14 @@ def _server(options: BenchServeOptions) -> Iterator[tuple[str, int | None]]:
         stderr=subprocess.PIPE if options.json else None,
         text=True,
     )
+    url = ""
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("ready: "):
-                yield line.removeprefix("ready: ").strip(), process.pid
+            url = line.removeprefix("ready: ").strip() if line.startswith("ready: ") else url
+            # Until it waits, or cannot, a spare process makes the machine another one.
+            if url and (options.spare == "none" or "spare process" in line):
+                yield url, process.pid
                 return
             if not options.json:
                 print(line, end="", file=sys.stderr, flush=True)

@@ -12,11 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from lsdjax.serve.options import SpareKind
 from lsdjax.serve.slots import Slots, create_memory
 
 _BOOT = "from lsdjax.serve.engine import main; main()"
 _STOP_S = 3.0
 _LINE_LIMIT_BYTES = 1 << 20
+_RETRY_S, _LONGEST_RETRY_S = 1.0, 60.0  # a spare that cannot live must not keep the machine busy
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,10 @@ class _Process:
         self._on_event = on_event
         self.is_up = False
 
-    async def start(self, spec: DeviceSpec, memory: int, *, waits: bool) -> None:
+    async def start(self, spec: DeviceSpec, memory: int, spare: SpareKind) -> None:
         ours, theirs = socket.socketpair()
         descriptors = (theirs.fileno(), memory)
-        ends = {"bell": descriptors[0], "memory": descriptors[1], "waits": waits}
+        ends = {"bell": descriptors[0], "memory": descriptors[1], "spare": spare}
         try:
             # Its own session: a Ctrl-C at the terminal reaches the front alone.
             self.process = await asyncio.create_subprocess_exec(
@@ -92,18 +94,22 @@ class _Process:
 
 
 class Device:
-    """A running device process, and perhaps a spare one that loads the model and waits.
+    """A running device process, and perhaps a spare one that waits to take its place.
 
     `on_event` is called with every message of the running one, and finally with
     `{"event": "exit", "status"}` when it has gone without being told to.
     """
 
-    def __init__(self, spec: DeviceSpec, on_event: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, spec: DeviceSpec, spare: SpareKind, on_event: Callable[[dict[str, Any]], None]
+    ) -> None:
         self._spec = spec
+        self._spare_kind: SpareKind = spare
         self._on_event = on_event
         self._stopping = False
         self._memory = create_memory()
         self._spare: _Process | None = None
+        self._retry_s = _RETRY_S
         self.slots: Slots | None = None
 
     async def start(self) -> None:
@@ -116,33 +122,52 @@ class Device:
             self._running = spare
             spare.send(op="take_over")
         else:
-            await self._start(waits=False)
+            await self._start("none")
 
     async def start_spare(self) -> None:
-        """Starts a process that loads and compiles, and then waits for the running one's end."""
-        if self._spare is not None:
+        """Starts a process that waits for the running one's end, if there is to be one.
+
+        One that ends before its turn is replaced after a while, which doubles until one waits.
+        """
+        if self._spare_kind == "none" or self._stopping or self._spare is not None:
             return
-        process = await self._start(waits=True)
+        process = await self._start(self._spare_kind)
         if self._stopping or self._spare is not None:  # meanwhile
             await process.stop()
         else:
             self._spare = process
 
-    async def _start(self, *, waits: bool) -> _Process:
+    async def _start(self, spare: SpareKind) -> _Process:
         def hear(event: dict[str, Any]) -> None:
             if self._stopping:
                 return
-            if process is self._running:
+            if event["event"] == "waiting":  # its turn may have come meanwhile
+                self._retry_s = _RETRY_S
+                self._on_event(event)
+            elif process is self._running:
                 self._on_event(event)
             elif event["event"] == "failed":
-                text = f"the spare process: {event['message']}"
-                self._on_event({"event": "warning", "message": text})
+                self._warn(f"the spare process: {event['message']}")
+            elif event["event"] == "exit" and process is self._spare:
+                self._on_spare_lost(event["status"])
 
         process = _Process(hear)
-        if not waits:
+        if spare == "none":
             self._running = process
-        await process.start(self._spec, self._memory, waits=waits)
+        await process.start(self._spec, self._memory, spare)
         return process
+
+    def _on_spare_lost(self, status: int) -> None:
+        self._spare = None
+        self._warn(f"the spare process ended ({describe_exit(status)})")
+        asyncio.get_running_loop().call_later(self._retry_s, self._replace_spare)
+        self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
+
+    def _replace_spare(self) -> None:
+        self._replacing = asyncio.ensure_future(self.start_spare())
+
+    def _warn(self, text: str) -> None:
+        self._on_event({"event": "warning", "message": text})
 
     def kill(self) -> None:
         """Ends a process that does not answer; its "exit" follows."""

@@ -12,63 +12,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lsdjax.core.errors import UserError
 from lsdjax.core.plugins import load_plugins
 from lsdjax.serve.slots import Slots
 from lsdjax.serve.steploop import StepLoop
-from lsdjax.serve.streams import StreamerLike
 
-_BATCH = 4  # streams at once on an accelerator; one core gains nothing from it
-_MOST_VARIANTS = 4
-
-
-def load_streamer(
-    checkpoint: str | None,
-    steps: int | None,
-    text_encoder: str | None,
-    dtype: str | None,
-    batch: int | None,
-    progress: Callable[[str], None],
-) -> tuple[StreamerLike, dict[str, Any]]:
-    """The real model and its card: imports JAX, then loads the checkpoint (None: the shipped one).
-
-    Every number of steps up to `steps` is compiled, or three of them where those are many; what is
-    compiled is kept on disk, so that the next start is quick.
-
-    Raises: UserError when the checkpoint or its text encoder cannot be used.
-    """
-    progress("starting JAX")
-    import jax
-
-    from lsdjax.checkpoint.export import load_checkpoint
-    from lsdjax.stream.session import Streamer
-
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    device = jax.devices()[0]
-    progress(f"loading checkpoint on {device.device_kind}")
-    loaded = load_checkpoint(checkpoint)
-    most = loaded.config.steps if steps is None else steps
-    if batch is None:
-        batch = 1 if device.platform == "cpu" else _BATCH
-    streamer = Streamer(
-        loaded,
-        steps=steps,
-        variants=range(1, most) if most <= _MOST_VARIANTS else (1, most // 2),
-        batch=batch,
-        text_encoder=text_encoder,
-        dtype=dtype,
-    )
-    return streamer, {**loaded.meta, "device": str(device.device_kind)}
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lsdjax" / "compiled"
+_LOWEST_PRIORITY = 19
 
 
 class Engine:
@@ -86,19 +38,21 @@ class Engine:
         threading.Thread(target=self._read_bell, name="doorbell", daemon=True).start()
 
     def run(self, spec: dict[str, Any]) -> None:
-        """Loads, compiles, warms up, waits for its turn if it is a spare, then steps.
+        """Loads, compiles, warms up, then steps; a spare waits for its turn before or after that.
 
         Raises: UserError when a plugin or the model cannot be loaded.
         """
-        module, _, name = spec["engine"].partition(":")
-        factory = getattr(importlib.import_module(module), name)
+        self._progress("importing the model's code")
+        factory = _import_factory(spec["engine"], quietly=spec["spare"] != "none")
+        if spec["spare"] == "imported":
+            self._wait_for_turn()
         load_plugins(spec["plugins"])
         asked = (spec[name] for name in ("checkpoint", "steps", "text_encoder", "dtype", "batch"))
         streamer, card = factory(*asked, self._progress)
         streamer.warm_up(self._progress)
         self._progress("warm-up")
-        if spec["waits"]:
-            self._turn.wait()
+        if spec["spare"] == "loaded":
+            self._wait_for_turn()
         height, width = streamer.size
         slots = Slots(spec["memory"], spec["seats"], height, width)
         self._loop = StepLoop(streamer, slots, spec["deadline_s"], self.send)
@@ -123,6 +77,10 @@ class Engine:
             except OSError:
                 os._exit(1)
 
+    def _wait_for_turn(self) -> None:
+        self.send(event="waiting")
+        self._turn.wait()
+
     def _progress(self, message: str) -> None:
         self.send(event="progress", message=message)
 
@@ -143,6 +101,15 @@ class Engine:
             self._loop.post(message)
         elif self._told_to_stop:
             os._exit(0)  # loading or compiling, which nothing can interrupt
+
+
+def _import_factory(engine: str, *, quietly: bool) -> Callable[..., Any]:
+    """The factory "module:function"; `quietly` leaves the processors to the steps of others."""
+    module, _, name = engine.partition(":")
+    if quietly and sys.platform == "linux":  # where the priority is a thread's
+        with ThreadPoolExecutor(1, initializer=os.nice, initargs=(_LOWEST_PRIORITY,)) as thread:
+            return getattr(thread.submit(importlib.import_module, module).result(), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def main() -> None:

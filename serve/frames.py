@@ -23,6 +23,10 @@ STILL_CODECS = (Codec.RGB24,) if simplejpeg is None else (Codec.JPEG, Codec.RGB2
 
 SUPPORTED_CODECS = (*STILL_CODECS, Codec.H264) if find_spec("av") else STILL_CODECS
 JPEG_QUALITY = 90
+_COARSE_COLOUR_PIXELS = 1 << 17
+"""From here on colours have half the resolution, as in video. At 512 x 512 that costs real pictures
+1 to 2 of 44 dB and saves 40 % of the time, of encoding and decoding, and a quarter of the bytes. At
+128 x 128 it would cost 3 to 4 of 38 dB."""
 
 
 class DecodeError(ValueError):
@@ -89,10 +93,11 @@ class Encoder:
             key, self._key_wanted = self._key_wanted, False
             return self._h264.encode(frame, key=key)
         assert simplejpeg is not None
+        height, width, _ = frame.shape
         payload = simplejpeg.encode_jpeg(
             np.ascontiguousarray(frame),
             quality=JPEG_QUALITY,
             colorspace="RGB",
-            colorsubsampling="444",
+            colorsubsampling="444" if height * width < _COARSE_COLOUR_PIXELS else "420",
         )
         return payload, True

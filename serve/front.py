@@ -67,7 +67,7 @@ class Front:
             deadline_s=1e-3 * limits.deadline_ms,
         )
         ladder = Ladder(options.overload_ratio)
-        device = Device(spec, self._on_device)
+        device = Device(spec, options.spare, self._on_device)
         self._seats = Seats(
             device,
             self._metrics,

@@ -1,10 +1,12 @@
 """What `lsdjax serve` is asked to do."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lsdjax.core.errors import UserError
 
-DEFAULT_ENGINE = "lsdjax.serve.engine:load_streamer"
+SpareKind = Literal["none", "imported", "loaded"]
+DEFAULT_ENGINE = "lsdjax.serve.model:load_streamer"
 DEFAULT_PORT = 8765
 _DEFAULT_SESSIONS = 8
 _SPARE_CONNECTIONS = 64
@@ -29,7 +31,9 @@ class ServeOptions:
         tls_cert, tls_key: PEM files; with them, the port speaks TLS.
         resume_seconds: how long the place of a client is kept whose connection was cut.
         step_timeout_s: a device process that takes longer for a step is started again.
-        spare: keep a second device process that has loaded the model, to take over at once.
+        spare: what a second device process has done that waits for the end of the first: "none",
+            there is none; "imported", its imports, which cost the host some memory and a device
+            nothing; "loaded", everything, so that it takes over at once and costs the model again.
         overload_ratio: so many times as slow as at start-up is too slow.
         max_message_bytes: the longest message that is taken; raw frames may need more.
         engine: the factory of the model, "module:function".
@@ -53,7 +57,7 @@ class ServeOptions:
     tls_key: str | None = None
     resume_seconds: float = 30.0
     step_timeout_s: float = 10.0
-    spare: bool = False
+    spare: SpareKind = "imported"
     overload_ratio: float = 1.5
     max_message_bytes: int = 1 << 20
     engine: str = DEFAULT_ENGINE

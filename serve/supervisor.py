@@ -78,6 +78,8 @@ class Supervisor:
                 self._on_ready(event)
             case "warning":
                 self.say(f"warning: {event['message']}")
+            case "waiting":
+                self.say("a spare process waits for its turn")
             case "failed":
                 if event["user"]:
                     self.failure = UserError(event["message"])
@@ -135,8 +137,7 @@ class Supervisor:
             self._tell_device_limits()
             self.seats.on_device_back()
             self.say("the device process is back")
-        if self.options.spare:
-            self._spare = asyncio.ensure_future(self.device.start_spare())
+        self._spare = asyncio.ensure_future(self.device.start_spare())
 
     def _on_exit(self, text: str) -> None:
         if self.status.state in ("failed", "stopping"):

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -198,6 +198,27 @@ def child() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """A module's few steps are over sooner than XLA has made them fast."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def few_styles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two built-in styles: a step compiles all that there are."""
+    from lsdjax.data.phrases import PHRASES
+    from lsdjax.data.styles import TEACHERS
+
+    for registry in (TEACHERS, PHRASES):
+        kept = {name: registry[name] for name in ("negative", "original")}
+        monkeypatch.setattr(registry, "_entries", kept)
 
 
 @pytest.fixture

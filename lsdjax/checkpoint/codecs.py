@@ -33,7 +33,7 @@ class _Named[Config]:
             found = self.sizes(shapes)
         except (KeyError, IndexError) as error:
             raise UserError(f"no {self.kind}: {error} is missing or has too few axes") from error
-        return settle(self.config(), found, changes)
+        return settle(self.kind, self.config(), found, changes)
 
     def read_config(self, values: Any, what: str) -> Config:
         return read_record(self.config, values, what)

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
-from lsdjax.model.dit import CausalDiT
+from lsdjax.model.dit import abstract_model
 
 FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -76,6 +76,11 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
     folder = SHIPPED if path is None else Path(path)
     if folder.name in (WEIGHTS, CONFIG):
         folder = folder.parent
+    if (folder / "wan.json").is_file():
+        raise UserError(
+            f"{str(folder)!r} is a Wan model, which lsdjax stream and lsdjax info take; one of "
+            "lsdjax's own kind is expected here"
+        )
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise UserError(f"no {name} in {str(folder)!r}; a checkpoint folder is expected")
@@ -111,9 +116,7 @@ def load_checkpoint(path: str | Path | None = None) -> Checkpoint:
 
 def abstract_params(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
     """Names, shapes and dtypes of a model's parameters, without making them."""
-    model = nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0)))
-    pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    return _flatten(pure)
+    return _flatten(nnx.to_pure_dict(abstract_model(config)[1]))
 
 
 def _untied(model: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from lsdjax.core.errors import UserError
+from lsdjax.core.records import fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,19 +93,40 @@ class Component(Protocol):
         ...
 
 
-def settle(default: Any, found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
-    """`default` with what the tensors tell and what the user does.
+def settle(kind: str, default: Any, found: Mapping[str, Any], changes: Mapping[str, Any]) -> Any:
+    """`default` with what the tensors of a `kind` tell and what the user does.
 
     Raises:
-        UserError: the two differ.
+        UserError: the two differ, or the user sets what there is not, or to another type.
     """
+    known = {field.name for field in dataclasses.fields(default)}
+    if unknown := sorted(set(changes) - known):
+        raise UserError(
+            f"{kind} has no setting {', '.join(unknown)}; {', '.join(sorted(known))} are known"
+        )
+    changes = {name: _typed(name, x, getattr(default, name)) for name, x in changes.items()}
     for name, value in found.items():
         if name in changes and changes[name] != value:
             raise UserError(f"{name}={value} by the tensors, not {changes[name]}")
-    known = {field.name for field in dataclasses.fields(default)}
-    if unknown := sorted(set(changes) - known):
-        raise UserError(f"no setting {', '.join(unknown)}; {', '.join(sorted(known))} are known")
     return dataclasses.replace(default, **{**found, **changes})
+
+
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    tuple: "a list such as [1000,500]",
+}
+
+
+def _typed(name: str, value: Any, like: Any) -> Any:
+    """`value` of the type of `like`; a whole number counts as any number."""
+    if type(like) is float and type(value) is int:
+        value = float(value)
+    if not fits(value, like):
+        raise UserError(f"{name}={value!r}; {_TYPES[type(like)]} is expected")
+    return value
 
 
 def public_shapes(component: Component, config: Any) -> dict[str, tuple[int, ...]]:

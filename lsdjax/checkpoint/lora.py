@@ -83,7 +83,8 @@ class Lora:
             self._parts.setdefault(module, {})[_PARTS[match["part"]]] = tensor
         torn = [name for name, parts in self._parts.items() if not {"A", "B"} <= set(parts)]
         if unused or torn or not self._parts:
-            told = ", ".join([*unused, *(f"half of {name}" for name in torn)]) or "nothing"
+            wrong = [*unused, *(f"half of {name}" for name in torn)] or ["nothing"]
+            told = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if wrong[3:] else "")
             raise UserError(f"{str(path)!r} is no LoRA of matrices alone: it holds {told}")
 
     def describe(self) -> str:

@@ -13,7 +13,7 @@ INDEX = ".safetensors.index.json"
 _MAX_INDEX = 1 << 25
 _TORCH = (".pt", ".pth", ".bin", ".ckpt")
 _ENTRIES = (
-    "generator_ema", "generator", "generator_lora", "ema",
+    "generator_ema", "generator", "generator_lora", "ema", "model_ema",
     "model", "module", "state_dict", "params",
 )  # fmt: skip
 _LFS = b"version https://git-lfs"
@@ -64,11 +64,13 @@ def _read(path: Path, entry: str | None) -> dict[str, Stored]:
     elif path.suffix == ".safetensors":
         found = read_safetensors(path)
     elif path.suffix in _TORCH:
-        found = _choose(read_torch(path), path, entry)
+        return _choose(read_torch(path), path, entry)
     else:
         raise UserError(
             f"{str(path)!r}: a .safetensors file, {', '.join(_TORCH)} or a folder is expected"
         )
+    if entry is not None:
+        raise UserError(f"{str(path)!r} has no entries such as {entry!r}, torch files alone have")
     return found
 
 
@@ -114,12 +116,12 @@ def _choose(tree: dict[str, Any], path: Path, entry: str | None) -> dict[str, St
             known = ", ".join(name for name in tree if isinstance(tree[name], dict)) or "none"
             raise UserError(f"{str(path)!r} has no entry {entry!r}; there is {known}")
         tree = tree[entry]
-    while not any(isinstance(value, Stored) for value in tree.values()):
-        inside = [name for name in _ENTRIES if isinstance(tree.get(name), dict)]
-        if not inside:
-            raise UserError(f"{str(path)!r} holds no tensors by name; a state dict is expected")
+    while inside := [name for name in _ENTRIES if isinstance(tree.get(name), dict)]:
         tree = tree[inside[0]]
-    return {name: value for name, value in tree.items() if isinstance(value, Stored)}
+    found = {name: value for name, value in tree.items() if isinstance(value, Stored)}
+    if not found:
+        raise UserError(f"{str(path)!r} holds no tensors by name; a state dict is expected")
+    return found
 
 
 def _unwrapped(name: str) -> str:

@@ -188,7 +188,8 @@ def _locate(
     needed = (tensor.offset + max(last + 1, count)) * dtype.itemsize if count else 0
     if size < max(needed, storage.length * dtype.itemsize):
         raise UserError(
-            f"{str(path)!r} is damaged: {name} needs {needed} bytes of a storage of {size}"
+            f"{str(path)!r} is damaged, or has a tensor that repeats itself, which is not read: "
+            f"{name} needs {needed} bytes of a storage of {size}"
         )
     offset = start + tensor.offset * dtype.itemsize
     return Stored(path, offset, dtype, tensor.shape, tensor.strides)

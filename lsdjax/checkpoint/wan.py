@@ -87,7 +87,7 @@ class WanComponent:
             "text_dim": text_dim,
         }
         guessed = {"codec": codecs[0], "heads": max(1, dim // HEAD_DIM)}
-        return settle(WanConfig(), found, {**guessed, **changes})
+        return settle(self.kind, WanConfig(), found, {**guessed, **changes})
 
     def read_config(self, values: Any, what: str) -> WanConfig:
         return read_record(WanConfig, values, what)

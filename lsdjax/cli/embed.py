@@ -27,10 +27,15 @@ class EmbedCommand:
     def run(self) -> int:
         if not self.prompt:
             raise UserError("--prompt TEXT is missing; at least one is expected")
+        if self.output.is_dir():
+            raise UserError(f"{self.output}: a folder, the name of a file to write is expected")
         from lsdjax.checkpoint.convert import load_component
         from lsdjax.text.embeddings import save_embeddings
+        from lsdjax.text.tokenizer import find_words
         from lsdjax.text.umt5 import Umt5
 
+        for prompt in self.prompt:
+            find_words(prompt)
         loaded = load_component(self.folder, "umt5")
         read = Umt5(loaded.config, loaded.tensors, self.folder / "tokenizer.json")
         save_embeddings(self.output, {prompt: read(prompt) for prompt in self.prompt})

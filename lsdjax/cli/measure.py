@@ -99,13 +99,23 @@ class BenchStreamCommand(Measurement):
     checkpoint: CheckpointArgument = None
     steps: StepsOption = None
     frames: Annotated[int, arg(metavar="N", help="frames to time")] = 300
+    beside: Annotated[
+        str | None, arg(metavar="CHECKPOINT", help="another one, which takes turns with it")
+    ] = None
+    beside_steps: Annotated[int | None, arg(metavar="N", help="that one's steps a frame")] = None
     plugin: PluginOption = ()
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
         from lsdjax.evals.latency import bench_stream
 
-        return bench_stream(self.checkpoint, steps=self.steps, frames=self.frames)
+        return bench_stream(
+            self.checkpoint,
+            steps=self.steps,
+            frames=self.frames,
+            beside=self.beside,
+            beside_steps=self.beside_steps,
+        )
 
 
 @dataclass(frozen=True)
@@ -242,7 +252,10 @@ class BenchServeCommand(Measurement):
         float | None, arg(metavar="S", help="a client changes its prompt so often")
     ] = 2.0
     kill: Annotated[bool, arg(help="kill the model's process midway, time its recovery")] = False
-    spare: Annotated[bool, arg(help="let a second process wait for that, see `serve`")] = False
+    spare: Annotated[
+        Literal["none", "imported", "loaded"],
+        arg(help="what a second process has done that waits for that, see `serve`"),
+    ] = "imported"
     disconnects: Annotated[
         int, arg(metavar="N", help="so many others vanish meanwhile, and ten read nothing")
     ] = 0

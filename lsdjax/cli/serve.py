@@ -48,11 +48,12 @@ class ServeCommand:
         float, arg(metavar="S", help="a model that takes longer for a step is started again")
     ] = 10.0
     spare: Annotated[
-        bool,
+        Literal["none", "imported", "loaded"],
         arg(
-            help="keep a second process with the model loaded, which takes over when the first ends"
+            help="what a second process has done that takes over when the model's ends: its imports"
+            " (200 MB of the host's memory), or all (the model's memory again, of the device too)"
         ),
-    ] = False
+    ] = "imported"
     resume_seconds: Annotated[
         float, arg(metavar="S", help="how long a lost client's place is kept")
     ] = 30.0

@@ -64,7 +64,7 @@ class StreamCommand:
         with open_source(self.source) as source:  # before the model, so that mistakes show at once
             from tqdm import tqdm
 
-            streamer, transform, start = self._load()
+            streamer, transform, start = self._load(prompts.values())
             height, width = (side * self.scale for side in streamer.size)
             shown = 2 * width if self.side_by_side else width
             with (
@@ -93,7 +93,9 @@ class StreamCommand:
         print(f"{self.output}: {count} frames, {shown}x{height} pixels{late}")
         return 0
 
-    def _load(self) -> "tuple[Streamer | WanStreamer, Callable[..., Iterator], Callable]":
+    def _load(
+        self, prompts: Iterable[str]
+    ) -> "tuple[Streamer | WanStreamer, Callable[..., Iterator], Callable]":
         """What makes streams, how frames go through one, and what starts one."""
         from lsdjax.stream.transform import transform, transform_steps
 
@@ -106,6 +108,8 @@ class StreamCommand:
                     "pictures are not mixed with the input: --steps and --strength do not apply"
                 )
             wan = load_wan_streamer(Path(self.checkpoint), self.text_encoder, dtype=self.dtype)
+            for prompt in prompts:  # a file of features need not know them all
+                wan.encode_prompt(prompt)
             return wan, transform_steps, lambda: wan.start(self.prompt, seed=self.seed)
         from lsdjax.checkpoint.export import load_checkpoint
         from lsdjax.stream.session import Streamer

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from lsdjax.core.noise import uniform
+
 CELL = 2
 """Pixels a side of the square that shares one number of each channel: a latent position."""
 
@@ -30,8 +32,8 @@ def draw_events(key: jax.Array, frame_index: jax.Array, t: int, h: int, w: int) 
         stream = jax.random.fold_in(key, number)
 
         def frame(index: jax.Array) -> jax.Array:
-            uniform = jax.random.uniform(jax.random.fold_in(stream, index), shape)
-            return (uniform < rates[None, None, :]).astype(jnp.float32)
+            drawn = uniform(jax.random.fold_in(stream, index), shape)
+            return (drawn < rates[None, None, :]).astype(jnp.float32)
 
         return jax.vmap(frame)(first + jnp.arange(t, dtype=jnp.int32))
 

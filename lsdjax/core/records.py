@@ -1,6 +1,7 @@
 """Dataclasses of plain values, read back from JSON without guessing."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ def read_record[T](cls: type[T], values: Any, what: str) -> T:
     Every field of `cls` has a default, which tells its type.
 
     Raises:
-        UserError: `values` is no object, a name is unknown or missing, or a value has another type.
+        UserError: `values` is no object, a name is unknown or missing, or a value is wrong.
     """
     if not isinstance(values, Mapping):
         raise UserError(f"{what} is {type(values).__name__}; a JSON object is expected")
@@ -26,7 +27,17 @@ def read_record[T](cls: type[T], values: Any, what: str) -> T:
     for name, value in values.items():
         expected = type(fields[name].default)
         value = tuple(value) if isinstance(value, list) else value
-        if type(value) is not expected:
+        if not fits(value, fields[name].default):
             raise UserError(f"{what} {name}={value!r}; {expected.__name__} is expected")
         read[name] = value
-    return cls(**read)
+    try:
+        return cls(**read)
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+def fits(value: Any, like: Any) -> bool:
+    """Whether `value` is of the type of `like`, and so are its parts; numbers are finite."""
+    if isinstance(value, tuple) and isinstance(like, tuple) and like:
+        return all(fits(part, like[0]) for part in value)
+    return type(value) is type(like) and (not isinstance(value, float) or math.isfinite(value))

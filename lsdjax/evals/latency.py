@@ -14,43 +14,81 @@ from lsdjax.stream.session import Streamer
 
 
 def bench_stream(
-    checkpoint: str | Path | None = None, *, steps: int | None = None, frames: int = 300
+    checkpoint: str | Path | None = None,
+    *,
+    steps: int | None = None,
+    frames: int = 300,
+    beside: str | Path | None = None,
+    beside_steps: int | None = None,
 ) -> dict[str, Any]:
     """Time `frames` stream steps, each from uint8 in to uint8 out on the host.
 
     Returns {"step_ms": {"p50", "p95"}, "dispatch_ms": {"p50", "p95"}, "fps", "steps", "size",
     "frames", "device"}. `dispatch_ms` is the host's time until the step is under way; on a CPU,
-    where XLA may run small programs on the calling thread, it includes some of the step.
+    where XLA may run small programs on the calling thread, it includes some of the step. `fps` is
+    that of a stream which begins a frame before it reads the last one, as a server's does.
+
+    beside: another checkpoint, which takes turns with the first, 50 frames each. Its figures
+    follow under "beside", and "speedup" is how many times as many frames a second the first makes.
 
     Raises:
         UserError: a bad checkpoint, or fewer than 10 frames.
     """
     if frames < 10:
         raise UserError(f"{frames} frames; at least 10 are expected")
-    streamer = Streamer(load_checkpoint(checkpoint), steps=steps)
-    streamer.warm_up()
-    stream = streamer.start("pencil sketch")
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(0, 256, (8, *streamer.size, 3), dtype=np.uint8)
-    for index in range(10):
-        np.asarray(stream.submit(inputs[index % 8]))
-    step_ms, dispatch_ms = [], []
-    for index in range(frames):
+    timed = [_Timed(Streamer(load_checkpoint(checkpoint), steps=steps))]
+    if beside is not None:
+        timed.append(_Timed(Streamer(load_checkpoint(beside), steps=beside_steps)))
+    for done in range(0, frames, _TURN):
+        for each in timed:
+            each.take(min(_TURN, frames - done))
+    first, *others = ({**each.figures(), "frames": frames} for each in timed)
+    first["device"] = jax.devices()[0].device_kind
+    for other in others:
+        first |= {"beside": other, "speedup": round(first["fps"] / other["fps"], 3)}
+    return first
+
+
+_TURN = 50
+
+
+class _Timed:
+    """The times of one stream's steps, one by one and with a frame under way."""
+
+    def __init__(self, streamer: Streamer) -> None:
+        streamer.warm_up()
+        self._streamer, self._stream = streamer, streamer.start("pencil sketch")
+        rng = np.random.default_rng(0)
+        self._inputs = rng.integers(0, 256, (8, *streamer.size, 3), dtype=np.uint8)
+        self._step, self._dispatch, self._flow = [], [], []
+
+    def take(self, frames: int) -> None:
+        for index in range(-5, frames):
+            began = time.perf_counter()
+            picture = self._stream.submit(self._inputs[index % 8])
+            dispatched = time.perf_counter()
+            np.asarray(picture)
+            if index >= 0:
+                self._step.append(1e3 * (time.perf_counter() - began))
+                self._dispatch.append(1e3 * (dispatched - began))
+        last = self._stream.submit(self._inputs[0])
         began = time.perf_counter()
-        picture = stream.submit(inputs[index % 8])
-        dispatched = time.perf_counter()
-        np.asarray(picture)
-        step_ms.append(1e3 * (time.perf_counter() - began))
-        dispatch_ms.append(1e3 * (dispatched - began))
-    return {
-        "step_ms": _percentiles(step_ms),
-        "dispatch_ms": _percentiles(dispatch_ms),
-        "fps": round(1e3 / float(np.mean(step_ms)), 2),
-        "steps": streamer.steps,
-        "size": list(streamer.size),
-        "frames": frames,
-        "device": jax.devices()[0].device_kind,
-    }
+        for index in range(frames):
+            following = self._stream.submit(self._inputs[index % 8])
+            np.asarray(last)
+            last = following
+        self._flow.append((frames, time.perf_counter() - began))
+        np.asarray(last)
+
+    def figures(self) -> dict[str, Any]:
+        frames, seconds = map(sum, zip(*self._flow, strict=True))
+        return {
+            "step_ms": _percentiles(self._step),
+            "dispatch_ms": _percentiles(self._dispatch),
+            "fps": round(frames / seconds, 2),
+            "steps": self._streamer.steps,
+            "size": list(self._streamer.size),
+        }
 
 
 class StepTime(NamedTuple):

@@ -4,6 +4,7 @@ Its work is split by what it depends on, so that a stream repeats nothing:
 `prompt` once a prompt, `observe` once a frame, `denoise` once a denoising step.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -259,7 +260,13 @@ def scaled_back(picture: jax.Array, level: jax.Array) -> tuple[jax.Array, jax.Ar
 
 def model_graph(config: ModelConfig) -> nnx.GraphDef:
     """The model without its parameters; the frame size is part of it, the parameters fit any."""
-    return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)[0]
+    return abstract_model(config)[0]
+
+
+@functools.cache
+def abstract_model(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """The model's graph and its parameters' shapes; making it takes a quarter of a second."""
+    return nnx.split(nnx.eval_shape(lambda: CausalDiT(config, rngs=nnx.Rngs(0))), nnx.Param)
 
 
 def sequence_context(frames: int, config: ModelConfig) -> tuple[Context, ...]:

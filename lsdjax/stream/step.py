@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from lsdjax.codec import PixelCodec
 from lsdjax.core.events import draw_events
+from lsdjax.core.noise import normal
 from lsdjax.diffusion.conditioning import UNGUIDED, Guidance, guide
 from lsdjax.diffusion.schedule import add_noise, step_levels
 from lsdjax.diffusion.solver import solve
@@ -115,11 +116,13 @@ def make_stream_step(
         if config.history_noise:  # drawing it takes as long as a convolution
             smear = jax.lax.cond(
                 history_level > 0,
-                lambda: jax.random.normal(history_key, inputs.shape, inputs.dtype),
+                lambda: normal(history_key, inputs.shape),
                 lambda: smear,
             )
         previous = add_noise(state.previous, smear, history)
         events = draw_events(key, index[None], 1, config.height, config.width)
+        # Barriers here and below: XLA would compute these anew in everything that reads them.
+        inputs, previous, events = jax.lax.optimization_barrier((inputs, previous, events))
         dtype = state.cache.keys.dtype
         pictures = cast(dtype, (inputs, previous))
         told = Told(pictures[0], jnp.full((1, 1), input_level), pictures[1], history, events)
@@ -146,9 +149,9 @@ def make_stream_step(
                 sample = sample + guide(told, less, getattr(guidance, name))
             return sample, (full.keys[:, :, 0], full.values[:, :, 0])
 
-        noise = jax.random.normal(noise_key, inputs.shape, inputs.dtype)
+        noise = jax.lax.optimization_barrier(normal(noise_key, inputs.shape))
         sample, (keys, values) = solve(denoise, noise, levels)
-        sample = jnp.clip(sample, -1.0, 1.0)
+        sample = jax.lax.optimization_barrier(jnp.clip(sample, -1.0, 1.0))
         if config.clean_pass:
             clean = jnp.zeros((1, 1))
             seen = model.denoise(

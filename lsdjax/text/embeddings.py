@@ -17,9 +17,13 @@ _PROMPTS = "prompts"
 
 
 def save_embeddings(path: Path, features: Mapping[str, np.ndarray]) -> None:
-    """Write features (words, width) by prompt, in bfloat16."""
+    """Write features (words, width) by prompt, in bfloat16; raises UserError where it cannot."""
     tensors = {str(i): x.astype(ml_dtypes.bfloat16) for i, x in enumerate(features.values())}
-    save_file(tensors, path, {_PROMPTS: json.dumps(list(features))})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path, {_PROMPTS: json.dumps(list(features))})
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{str(path)!r} cannot be written ({error})") from error
 
 
 class PromptFile:

@@ -50,6 +50,7 @@ export function setUpControls({ session, changeCodec }) {
         return button;
       });
       $("steps").replaceChildren($("steps").querySelector("legend"), ...buttons);
+      $("steps").hidden = buttons.length < 2; // nothing to choose
       press("steps", "steps", params.steps);
     },
     show(effective) {

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import re
 import struct
 import tracemalloc
 import zipfile
@@ -25,11 +26,14 @@ from lsdjax.checkpoint.convert import (
     import_checkpoint,
     load_component,
 )
+from lsdjax.checkpoint.export import load_checkpoint
 from lsdjax.checkpoint.layouts import public_shapes
+from lsdjax.checkpoint.source import read_tensors
 from lsdjax.codec.taehv import TaehvConfig
 from lsdjax.codec.wan_vae import WanVaeConfig
 from lsdjax.configs.wan import TINY_WAN, WAN_PRESETS, wan_preset
 from lsdjax.core.errors import UserError
+from lsdjax.evals.wan_cost import parameter_count
 from lsdjax.text.umt5 import Umt5Config
 
 SMALL = {
@@ -161,6 +165,8 @@ def test_torch_files_are_read_without_torch(tmp_path):
         assert same(back, {name: factor * x for name, x in before.items()})
     with pytest.raises(UserError, match="no entry 'critic'; there is generator, generator_ema"):
         import_checkpoint(path, tmp_path / "none", entry="critic")
+    beside = {"random state": np.zeros(3, np.float32), "model": {"x": np.ones(2, np.float32)}}
+    assert list(read_tensors(save_torch(tmp_path / "beside.pt", beside))) == ["x"]
 
 
 def test_shards_are_one_checkpoint(tmp_path):
@@ -452,32 +458,57 @@ def test_a_preset_must_fit_the_tensors(tmp_path):
     save_file(public("wan"), tmp_path / "theirs.safetensors")
     with pytest.raises(UserError, match="dim=48 by the tensors, not 1536"):
         import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"dim": 1536})
-    with pytest.raises(UserError, match="no setting windows"):
-        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path, changes={"windows": 3})
     with pytest.raises(UserError, match="no preset 'huge'"):
         wan_preset("huge")
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("wan", {"windows": 3}, "wan has no setting windows"),
+        ("taehv", dataclasses.asdict(TINY_WAN), "taehv has no setting beside"),
+        ("wan", {"height": "tall"}, "height='tall'; a whole number is expected"),
+        ("wan", {"clean_pass": "False"}, "clean_pass='False'; true or false is expected"),
+        ("wan", {"timesteps": 500}, "timesteps=500; a list such as"),
+        ("wan", {"timesteps": ("a",)}, "timesteps=.*; a list such as"),
+        ("wan", {"noise_shift": math.nan}, "noise_shift=nan; a number is expected"),
+    ],
+)
+def test_settings_are_checked(tmp_path, kind, changes, message):
+    save_file(public(kind), tmp_path / "theirs.safetensors")
+    with pytest.raises(UserError, match=message):
+        import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "x", changes=changes)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_whole_number_is_a_number_when_it_is_read_again(tmp_path):
+    save_file(public("wan"), tmp_path / "theirs.safetensors")
+    changes = {**CHANGES["wan"], "noise_shift": 8}
+    import_checkpoint(tmp_path / "theirs.safetensors", tmp_path / "x", changes=changes)
+    assert load_component(tmp_path / "x", "wan").config.noise_shift == 8.0
+
+
 def test_presets_have_the_published_sizes():
     """Parameters of Wan 2.1's and 2.2's DiTs, counted from their public key lists."""
-    counts = {}
-    for name in ("wan-1.3b", "wan-14b", "wan2.2-5b"):
-        config = WAN_PRESETS[name]
-        one, two = (
-            sum(
-                math.prod(shape)
-                for shape in COMPONENTS["wan"]
-                .shapes(dataclasses.replace(config, depth=depth))
-                .values()
-            )
-            for depth in (1, 2)
-        )
-        counts[name] = one + (config.depth - 1) * (two - one)
-    assert counts == {
-        "wan-1.3b": 1_418_996_800,
-        "wan-14b": 14_288_491_584,
-        "wan2.2-5b": 4_999_787_712,
-    }
+    published = {"wan-14b": 14_288_491_584, "wan2.2-5b": 4_999_787_712}
+    for name in ("wan-1.3b", "longlive-1.3b", "streamdiffusionv2-1.3b"):
+        published[name] = 1_418_996_800
+    assert {name: parameter_count(WAN_PRESETS[name]) for name in published} == published
+
+
+def test_the_student_multiplies_by_294_million_weights():
+    """Those of its blocks that a step needs: without the projections of a prompt's words."""
+    config = WAN_PRESETS["student-294m"]
+    shapes = COMPONENTS["wan"].shapes(config)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    assert sum(sizes.values()) == parameter_count(config) == 349_504_704
+    words = re.compile(r"cross_attention\.[kv]\.")
+    used = sum(
+        size
+        for name, size in sizes.items()
+        if name.startswith("blocks.") and name.endswith(".kernel") and not words.search(name)
+    )
+    assert used == 14 * config.dim**2 * config.depth == pytest.approx(294e6, rel=0.002)
 
 
 def test_the_command_line_converts_and_refuses(tmp_path, capsys):
@@ -490,6 +521,12 @@ def test_the_command_line_converts_and_refuses(tmp_path, capsys):
     assert "bfloat16" in capsys.readouterr().out
     assert cli.main(["convert", source, ours, "--set", "window"]) == 2
     assert "--set takes NAME=VALUE" in capsys.readouterr().err
+    assert cli.main(["convert", source, ours, "--entry", "generator"]) == 2
+    assert "has no entries such as 'generator'" in capsys.readouterr().err
+    assert cli.main(["info", str(tmp_path / "ours"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wan"]["config"]["dim"] == TINY_WAN.dim
+    with pytest.raises(UserError, match="is a Wan model, which lsdjax stream and lsdjax info"):
+        load_checkpoint(ours)
     assert cli.main(["convert", ours, ours]) == 2
     assert "is the source itself" in capsys.readouterr().err
 

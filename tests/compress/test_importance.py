@@ -23,6 +23,8 @@ from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT, Told, model_graph
 from lsdjax.text.tokenizer import tokenize
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = ModelConfig(
     height=32, width=32, dim=32, depth=2, heads=2, head_dim=16, mlp_hidden=16, channels=8,
     wide_channels=8, experts=1, text_dim=32, text_depth=1, window=2,

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -95,22 +95,6 @@ def command(*parts: object) -> list[str]:
     return [str(part) for part in (*parts, *plugins)]
 
 
-@pytest.fixture
-def few_styles(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two built-in styles: a step compiles all that there are."""
-    for registry in (TEACHERS, PHRASES):
-        kept = {name: registry[name] for name in ("negative", "original")}
-        monkeypatch.setattr(registry, "_entries", kept)
-
-
-@pytest.fixture
-def quick_compilation() -> Iterator[None]:
-    """Three steps and six frames are over sooner than XLA has made them fast."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def test_all_of_them_train_and_stream(
     few_styles: None,
     quick_compilation: None,
@@ -174,6 +158,7 @@ class PerfectStreamer:
 
 def test_the_style_is_judged_by_its_teacher(
     few_styles: None,
+    plugins: Plugins,
     write_video: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

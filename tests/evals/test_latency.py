@@ -1,5 +1,6 @@
 """Timing of streams side by side."""
 
+import itertools
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -48,3 +49,29 @@ def test_streams_take_turns_and_each_has_its_own_times(monkeypatch: pytest.Monke
 def test_too_few_frames_are_refused() -> None:
     with pytest.raises(UserError, match="3 frames to time; at least 10"):
         compare_streams(cast(Any, []), frames=3)
+
+
+def test_a_checkpoint_is_compared_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, log = SimpleNamespace(now=0.0), ["-"] * 8
+
+    class Steady(Clocked):
+        def __init__(self, ms: float, *, steps: int | None) -> None:
+            super().__init__(f"{ms:g}", ms, log, clock)
+            self.steps = steps or 1
+
+        def submit(self, frame: np.ndarray) -> np.ndarray:
+            log.append(self.name)
+            clock.now += self.ms * self.steps / 1e3
+            return frame
+
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(latency, "load_checkpoint", {"small": 4.0, "full": 6.0}.__getitem__)
+    monkeypatch.setattr(latency, "Streamer", Steady)
+    found = latency.bench_stream("small", frames=60, beside="full", beside_steps=2)
+    assert found["step_ms"] == {"p50": 4.0, "p95": 4.0}
+    assert (found["fps"], found["steps"], found["frames"]) == (250.0, 1, 60)
+    assert found["beside"]["step_ms"]["p50"] == 12.0
+    assert (found["beside"]["fps"], found["beside"]["steps"]) == (83.33, 2)
+    assert found["speedup"] == 3.0
+    turns = [name for name, _ in itertools.groupby(log[10:])]
+    assert turns == ["4", "6", "4", "6"]

@@ -25,6 +25,8 @@ from lsdjax.model.wan import (
 )
 from lsdjax.model.wan_config import CODECS, WanConfig
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 GOLDEN = Path(__file__).parent / "goldens" / "causal_wan_absolute_rope.npz"
 TOLERANCE = 1e-4
 FRAMES = 8  # the ring wraps

@@ -25,15 +25,14 @@ FENCES = {
 """Before wgmma or the copy engine reads what a warpgroup wrote. The interpreter's race detector
 sees those before copies only, so they are counted in the machine code."""
 WAN_FENCES = FENCES | {"project_qkv": 3}  # tiles of one head
-PER_BLOCK, IN_ONE = 8, 2
+PER_BLOCK, IN_ONE = 9, 2
 """Device kernels of a student's block, with cross-attention: of the chain, and of the single pass.
 Without cross-attention three fewer."""
-PER_STREAM_STEP = 110
-"""Of the student's step besides its blocks: stem, head, sampler and repair. That is one more than
-there are, so that one more in each of two blocks is found."""
+PER_STREAM_STEP, PER_STREAM_STEP_IN_ONE = 107, 109
+"""Of the student's step besides its blocks: stem, head, sampler and repair."""
 RING = 2 * 2 * 7 * 880 * 1024
 """Bytes of the keys and values of seven frames in one layer."""
-WAN_PER_BLOCK, WAN_PER_PASS, WAN_PER_STEP = 9, 10, 22
+WAN_PER_BLOCK, WAN_PER_PASS, WAN_PER_STEP = 9, 8, 23
 """With cross-attention; and besides the blocks, in each pass and once a step."""
 WAN_RING = 2 * 2 * 8 * 1560 * 1536
 """Bytes of the keys and values of eight frames in one layer."""
@@ -67,22 +66,17 @@ def check_kernels(report: dict[str, dict]) -> None:
             assert kernel["dependent_launch"] > 0, where
 
 
-def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> list[int]:
-    """Two blocks of so many of our kernels each; at most `most` a block and `besides` in all.
+def check_blocks(compiled: dict, kernels: int, most: int, besides: int) -> None:
+    """Two blocks of so many of our kernels each, at most `most` with XLA's, and no more `besides`.
 
-    Returns the places of our kernels in the step.
+    XLA launches in between what has to be done once, so a block is no piece of the sequence.
     """
     thunks = compiled["thunks"]
     told = json.dumps(thunks, indent=1)
-    ours = [
-        number
-        for number, thunk in enumerate(thunks)
-        if thunk.startswith(("kCustomCall", "kDynamicSliceFusion"))
-    ]
+    ours = [thunk for thunk in thunks if thunk.startswith(("kCustomCall", "kDynamicSliceFusion"))]
     assert len(ours) == 2 * kernels, told
     assert len(thunks) <= 2 * most + besides, told
     assert len(compiled["kernels"]) == kernels, "both blocks have the same"
-    return ours
 
 
 def check_rings(compiled: dict, ring: int, room: int) -> None:
@@ -103,7 +97,7 @@ def test_a_student_step_compiles_within_the_gates(tmp_path):
     chain, in_one, rounded = report.values()
     check_fences(chain["kernels"])
     check_blocks(chain, 8, PER_BLOCK, PER_STREAM_STEP)
-    check_blocks(in_one, 1, IN_ONE, PER_STREAM_STEP)
+    check_blocks(in_one, 1, IN_ONE, PER_STREAM_STEP_IN_ONE)
     for compiled in (chain, in_one):
         check_rings(compiled, RING, 2 * RING)
     assert all(name.startswith("single_pass_block") for name in in_one["kernels"])
@@ -116,8 +110,7 @@ def test_a_wan_step_over_one_frame_compiles_within_the_gates(tmp_path):
     check_kernels(report)
     compiled = report["wan_frame"]
     check_fences(compiled["kernels"], WAN_FENCES)
-    ours = check_blocks(compiled, 8, WAN_PER_BLOCK, WAN_PER_PASS + WAN_PER_STEP)
-    assert ours[-1] + 1 - ours[8] <= WAN_PER_BLOCK, compiled["thunks"]  # the second block
+    check_blocks(compiled, 8, WAN_PER_BLOCK, WAN_PER_PASS + WAN_PER_STEP)
     check_rings(compiled, WAN_RING, WAN_RING)
 
 

@@ -25,6 +25,7 @@ class RunningServer:
         # times as long as another: tests that are not about that do not notice.
         defaults = {"port": 0, "engine": "fake_engine:make", "deadline_ms": 600_000}
         defaults |= {"max_sessions": 4, "overload_ratio": 1e9, "step_timeout_s": 600.0}
+        defaults |= {"spare": "none"}
         spec = defaults | options
         path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from lsdjax.serve.frames import DecodeError, Decoder, Encoder
 from lsdjax.serve.post import Finish, Finisher, sharpen, steady
@@ -27,6 +28,14 @@ def test_colours_survive_h264_because_both_sides_mean_bt709() -> None:
         assert key and bytes(payload).startswith(b"\0\0\0\1")
         picture = decoder.decode(header(), memoryview(payload))
         assert np.abs(picture.astype(int) - colour).max() <= 4
+
+
+@pytest.mark.parametrize(("side", "subsampling"), [(128, "444"), (512, "420")])
+def test_jpeg_gives_up_colour_resolution_only_where_pictures_are_large(
+    side: int, subsampling: str
+) -> None:
+    payload, _ = Encoder(Codec.JPEG).encode(np.zeros((side, side, 3), np.uint8))
+    assert simplejpeg.decode_jpeg_header(payload)[3] == subsampling
 
 
 def test_every_h264_frame_comes_out_at_once_and_keys_only_where_asked_for() -> None:

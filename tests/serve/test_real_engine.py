@@ -1,6 +1,8 @@
 """The real model behind a real server: what a client gets is what the model makes."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from lsdjax.serve.client import LiveClient
 from lsdjax.serve.protocol import Codec
 from lsdjax.stream.session import Streamer
 
-ENGINE = "lsdjax.serve.engine:load_streamer"
+ENGINE = "lsdjax.serve.model:load_streamer"
 TIMEOUT_S = 300
 
 
@@ -78,6 +80,14 @@ def test_a_client_gets_what_the_model_makes(
     assert status == 0
     assert "traced again" not in output
     assert "Traceback" not in errors
+
+
+def test_what_a_spare_process_imports_touches_no_device() -> None:
+    code = (
+        "import lsdjax.serve.model; from jax._src import xla_bridge; "
+        "assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=TIMEOUT_S)
 
 
 def test_a_plugin_is_run_in_the_device_process(

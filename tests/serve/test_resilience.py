@@ -122,13 +122,10 @@ def test_a_killed_worker_comes_back_on_the_same_socket_with_the_same_parameters(
 def test_a_spare_worker_takes_over_and_another_one_waits_for_its_turn(
     start_server: Callable[..., Any],
 ) -> None:
-    server = start_server({"spare": True})
-
-    def workers() -> list[int]:
-        return children(server.process.pid)
+    server = start_server({"spare": "loaded"})
 
     async def running_and_spare() -> list[int]:
-        while len(found := workers()) != 2:
+        while len(found := children(server.process.pid)) != 2:
             assert server.process.poll() is None
             await asyncio.sleep(0.05)
         return found
@@ -147,18 +144,45 @@ def test_a_spare_worker_takes_over_and_another_one_waits_for_its_turn(
             await frames_until(connection, seq, begins_anew)
 
     async def work() -> None:
-        for _ in range(2):
-            running, spare = await running_and_spare()
-            await outlive(running)
-            assert workers()[0] == spare
+        running, spare = await running_and_spare()
+        await outlive(running)
+        assert children(server.process.pid)[0] == spare
         running, spare = await running_and_spare()
         await outlive(spare, running)
         assert not {running, spare} & set(await running_and_spare())
+        running, spare = await running_and_spare()
+        os.kill(spare, signal.SIGKILL)  # nothing else happens: it is replaced for its own sake
+        while spare in (found := await running_and_spare()):
+            await asyncio.sleep(0.05)
+        assert found[0] == running
 
     run(work())
     status, output, errors = server.end()
     assert status == 0 and "Traceback" not in output + errors
-    assert output.count("the device process is back") == 3
+    assert output.count("the device process is back") == 2
+
+
+@linux
+def test_a_spare_worker_that_has_only_imported_loads_when_its_turn_comes(
+    start_server: Callable[..., Any],
+) -> None:
+    server = start_server({"spare": "imported"})
+
+    async def work() -> None:
+        async with raw(server) as connection:
+            seq, _ = await frames_until(connection, 0, lambda *_: True)
+            while len(workers := children(server.process.pid)) != 2:
+                await asyncio.sleep(0.05)
+            os.kill(workers[0], signal.SIGKILL)
+            await frames_until(
+                connection, seq, lambda header, _: Flag.DISCONTINUITY in header.flags
+            )
+            assert children(server.process.pid)[0] == workers[1]
+
+    run(work())
+    said = [line["message"] for line in server.get_json("/readyz")["progress"]]
+    assert said.count("loading checkpoint") == 2
+    assert "Traceback" not in "".join(server.end()[1:])
 
 
 def test_a_session_that_kills_the_worker_twice_is_ended_and_the_others_go_on(

@@ -12,6 +12,8 @@ from lsdjax.model.dit import CausalDiT
 from lsdjax.stream.rollout import Rollout
 from lsdjax.stream.session import Streamer
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = ModelConfig(
     height=32, width=48, dim=32, depth=1, heads=2, channels=8, experts=2, text_dim=32,
     text_depth=1, window=2,

@@ -11,6 +11,8 @@ from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
 from lsdjax.stream.session import Stream, Streamer
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = ModelConfig(
     height=16, width=32, dim=16, depth=1, heads=1, channels=4, experts=1, text_dim=16,
     text_depth=1, window=2,

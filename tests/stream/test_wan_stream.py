@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from lsdjax import cli
 from lsdjax.checkpoint.convert import COMPONENTS, import_checkpoint
 from lsdjax.checkpoint.layouts import public_shapes
 from lsdjax.checkpoint.tree import unflatten
@@ -22,6 +23,8 @@ from lsdjax.model.wan_config import WanConfig
 from lsdjax.stream.wan import WanStreamer
 from lsdjax.stream.wan_load import load_wan_streamer
 from lsdjax.text.embeddings import PromptFile, save_embeddings
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 CONFIG = WanConfig(
     height=8, width=12, codec="pixel", dim=24, depth=1, heads=2, ffn_dim=16, frequency_dim=8,
@@ -131,6 +134,39 @@ def test_recached_keys_are_those_of_a_stream_that_always_had_the_prompt():
     assert np.abs(after.keys[1][:, redone] - before.keys[1][:, redone]).max() > 1e-3
 
 
+def test_what_took_part_most_is_kept_in_a_stream():
+    """Chunks are those of a plain window until frames are let go; then what was kept is seen."""
+    made = {}
+    for policy in ("deep-sinks", "participative"):
+        config = dataclasses.replace(
+            CONFIG, depth=2, window=4, chunk=1, timesteps=(500,), rope="window", cache_policy=policy
+        )
+        streamer = WanStreamer(config, parameters(config), pixel_codec(), read, dtype="float32")
+        stream = streamer.start("snow")
+        made[policy] = []
+        for i in range(12):
+            stream.submit(frames(1, i))
+            made[policy].append(np.asarray(stream._recent[-1].latents))
+            if policy == "participative":
+                mixed = stream._cache.frames[config.policy.slots :].tolist()
+                kept = min(max(0, i - 4), 2)  # one sink and four of the window come first
+                assert mixed == [0] * kept + [-1] * (2 - kept), f"frame {i}"
+    cache = jax.tree.map(np.asarray, stream._cache)
+    assert cache.keys.shape[2] == config.slots == 1 + 4 + 2
+    assert sorted(cache.frames[:5].tolist()) == [0, 8, 9, 10, 11]
+    plain, mixed = (np.concatenate(made[policy]) for policy in made)
+    assert np.isfinite(mixed).all() and np.isfinite(cache.keys).all()
+    np.testing.assert_allclose(mixed[:6], plain[:6], atol=1e-5)
+    assert all(np.abs(x - y).max() > 1e-3 for x, y in zip(mixed[6:], plain[6:], strict=True))
+    forgetful = cache._replace(frames=np.where(np.arange(7) < 5, cache.frames, -1))
+    given = (streamer._blank, jnp.float32(0.5), stream._encoded, jax.random.key(0))
+    kept, lost = (
+        streamer._step(streamer._params, jax.tree.map(jnp.array, x), *given)[1]
+        for x in (cache, forgetful)
+    )
+    assert np.abs(kept - lost).max() > 1e-3
+
+
 def test_eight_devices_make_what_one_makes(streamer):
     mesh = make_mesh("fsdp=4,tensor=2")
     shared = WanStreamer(
@@ -187,7 +223,7 @@ def test_renoising_ends_at_what_a_sure_denoiser_says():
     np.testing.assert_allclose(seen[1][0], 0.75 * sample + 0.25 * 5.0, atol=1e-6)
 
 
-def test_a_converted_folder_streams(tmp_path):
+def test_a_converted_folder_streams(tmp_path, capsys, write_video):
     """Public names in, frames out, with prompts from a file and latents of the tiny codec."""
     rng = np.random.default_rng(0)
     tiny = TaehvConfig(channels=16, width=4, widths=(4, 4, 4))
@@ -220,3 +256,8 @@ def test_a_converted_folder_streams(tmp_path):
         stream.set_prompt("rain")
     with pytest.raises(UserError, match="is not a file of prompts' features"):
         PromptFile(tmp_path / "ours" / "wan.json")
+    clip, out = write_video(tmp_path / "clip.mp4", frames=3), tmp_path / "out.mp4"
+    told = ["--checkpoint", str(tmp_path / "ours"), "--prompt", "snow", "--prompt-at", "2:rain"]
+    told += ["--text-encoder", str(tmp_path / "prompts.safetensors")]
+    assert cli.main(["stream", str(clip), str(out), *told]) == 2  # before the first frame
+    assert "prompt 'rain' is not among those" in capsys.readouterr().err and not out.exists()

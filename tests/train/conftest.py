@@ -33,6 +33,7 @@ class Runs:
                 "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
                 "JAX_COMPILATION_CACHE_DIR": str(self.path("cache")),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
                 **(environment or {}),
             },
             stdout=subprocess.PIPE,

@@ -1,7 +1,11 @@
 """Distillation: it starts where its student stands, learns from a larger teacher, and refuses."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +18,29 @@ from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoin
 from lsdjax.configs import Stage, TrainConfig, preset
 from lsdjax.configs.distillation import distillation
 from lsdjax.core.errors import UserError
+from lsdjax.core.sharding import make_mesh
 from lsdjax.data.examples import Lights
 from lsdjax.data.pool import Pool
+from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import Told, model_graph
 from lsdjax.stream.session import Streamer
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train import loop
 from lsdjax.train.state import as_shortcut, init_state
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 TINY = preset("tiny")
+
+
+def random_checkpoint(config: TrainConfig, random_like: Callable[..., Any]) -> Checkpoint:
+    """A model whose every part says something."""
+    state = jax.eval_shape(lambda: init_state(config)[1])
+    return Checkpoint(config.model, random_like(state.params["model"]), {})
 
 
 @pytest.fixture(scope="module")
 def student(random_like) -> Checkpoint:
-    """A model whose every part says something."""
-    params = init_state(TINY)[1].params["model"]
-    return Checkpoint(TINY.model, random_like(params), {})
+    return random_checkpoint(TINY, random_like)
 
 
 def recipe(objective: str = "trajectory", *, frames: int = 1) -> TrainConfig:
@@ -38,8 +49,10 @@ def recipe(objective: str = "trajectory", *, frames: int = 1) -> TrainConfig:
     return dataclasses.replace(config, stages=(stage,))
 
 
-def predict(checkpoint: Checkpoint, step_size: float) -> np.ndarray:
-    config, rng = checkpoint.config, np.random.default_rng(0)
+@functools.cache
+def predictor(config: ModelConfig) -> Callable[..., jax.Array]:
+    """(parameters, step size) -> the model's sample of two random frames."""
+    rng = np.random.default_rng(0)
     shape = (1, 2, config.height // 2, config.width // 2)
     inputs, previous, noisy = (
         jnp.asarray(rng.standard_normal((*shape, 12), np.float32)) for _ in range(3)
@@ -48,12 +61,17 @@ def predict(checkpoint: Checkpoint, step_size: float) -> np.ndarray:
     told = Told(inputs, zeros, previous, zeros, jnp.zeros((*shape, 3)))
 
     @jax.jit
-    def run(params, noisy, step_size):
+    def run(params, step_size):
         model = nnx.merge(model_graph(config), nnx.State(params))
         prompt = model.prompt(model.embed(tokenize("a pencil sketch")))
         return model(noisy, jnp.full((1, 2), 0.8), step_size, told, prompt).sample
 
-    return np.asarray(run(checkpoint.params, noisy, jnp.full((1, 2), step_size)))
+    return run
+
+
+def predict(checkpoint: Checkpoint, step_size: float) -> np.ndarray:
+    run = predictor(checkpoint.config)
+    return np.asarray(run(checkpoint.params, jnp.full((1, 2), step_size)))
 
 
 def test_a_student_begins_as_the_same_function(student: Checkpoint) -> None:
@@ -75,14 +93,22 @@ def test_only_a_shortcut_model_heeds_the_step_size(student: Checkpoint, random_l
     "objective", [pytest.param("trajectory", marks=pytest.mark.slow), "matching"]
 )
 def test_a_student_learns_from_a_larger_teacher(
-    tmp_path: Path, noise_pool: Pool, student: Checkpoint, objective: str, random_like
+    tmp_path: Path,
+    noise_pool: Pool,
+    student: Checkpoint,
+    objective: str,
+    random_like: Callable[..., Any],
+    child: ModuleType,
+    few_styles: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(loop, "init_state", child.quick_state)
+    monkeypatch.setattr(loop, "SampleSheet", child.NoSheet)
+    monkeypatch.setattr(loop, "step_cost", child.no_cost)
     large = dataclasses.replace(TINY, model=dataclasses.replace(TINY.model, dim=64, heads=2))
-    params = random_like(init_state(large)[1].params["model"])
-    teacher = Checkpoint(large.model, params, {})
-    config = recipe(objective)
-    begun = as_shortcut(student, config.model)
-    exported = loop.train(config, noise_pool, tmp_path, init=begun, teacher=teacher)
+    config, mesh = recipe(objective), make_mesh("data=1", jax.devices()[:1])
+    begun, teacher = as_shortcut(student, config.model), random_checkpoint(large, random_like)
+    exported = loop.train(config, noise_pool, tmp_path, mesh=mesh, init=begun, teacher=teacher)
     learned = load_checkpoint(exported)
     assert learned.config.shortcut and learned.config.steps == 1
     moved = np.abs(np.asarray(learned.params["noise_gain"]["kernel"])).max()

@@ -28,6 +28,8 @@ from lsdjax.train.objective import picture_objective
 from lsdjax.train.prune import calibration_recipe
 from lsdjax.train.state import check_teacher
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = preset("tiny")
 STAGE = Stage("pictures", steps=1, groups=1, clips=1, frames=2, prompts=1)
 

@@ -22,6 +22,8 @@ from lsdjax.model.dit import CausalDiT
 from lsdjax.train import prune as pruning
 from lsdjax.train.prune import calibration_recipe, prune
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 CONFIG = ModelConfig(
     height=32, width=32, dim=32, depth=2, heads=2, head_dim=16, channels=16, experts=1,
     text_dim=32, text_depth=1, window=2, steps=1,

@@ -18,6 +18,8 @@ from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train.rollout import roll_out
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 FRAMES = 4  # the ring of two slots wraps
 
 

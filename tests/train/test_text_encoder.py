@@ -25,6 +25,8 @@ from lsdjax.text.tokenizer import MAX_WORDS
 from lsdjax.train import loop
 from lsdjax.train.state import Graph, TrainState
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 TINY = dataclasses.replace(
     preset("tiny"),
     stages=(

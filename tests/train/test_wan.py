@@ -13,6 +13,8 @@ from lsdjax.configs.wan import TINY_WAN, WAN_RECIPES, WanRecipe
 from lsdjax.core.errors import UserError
 from lsdjax.data.video import open_source
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = WanRecipe(
     dataclasses.replace(TINY_WAN, depth=1, dim=24, ffn_dim=32, window=2, chunk=2),
     steps=4, groups=2, clips=1, frames=4, warmup=2, checkpoint_every=2,
