@@ -28,7 +28,7 @@ WAN_FENCES = FENCES | {"project_qkv": 3}  # tiles of one head
 PER_BLOCK, IN_ONE = 9, 2
 """Device kernels of a student's block, with cross-attention: of the chain, and of the single pass.
 Without cross-attention three fewer."""
-PER_STREAM_STEP, PER_STREAM_STEP_IN_ONE = 107, 109
+PER_STREAM_STEP, PER_STREAM_STEP_IN_ONE = 110, 114
 """Of the student's step besides its blocks: stem, head, sampler and repair."""
 RING = 2 * 2 * 7 * 880 * 1024
 """Bytes of the keys and values of seven frames in one layer."""
