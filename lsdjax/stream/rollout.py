@@ -12,7 +12,7 @@ from lsdjax.core.errors import UserError
 from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.session import MAX_STEPS
 from lsdjax.stream.state import StreamState, hold_in, init_stream, usual_dtype
-from lsdjax.stream.step import make_prompt_encoder, make_stream_step
+from lsdjax.stream.step import make_prompt_encoder, make_stream_step, side_by_side
 
 
 class Rollout:
@@ -52,7 +52,7 @@ class Rollout:
         self._prompt = make_prompt_encoder(config)(self._params, find_tokenizer(config)(prompt))
         step = make_stream_step(config, steps, repair=False)
         over = (None, 0, 0, 0, None, None, None, 0, None)
-        self._step = jax.jit(jax.vmap(step, in_axes=over), donate_argnums=1)
+        self._step = jax.jit(side_by_side(step, over), donate_argnums=1)
         self.restart()
 
     def restart(self) -> None:

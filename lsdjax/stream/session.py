@@ -1,5 +1,6 @@
 """Streams for a host program: load once, compile once, then frames in and frames out."""
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +19,12 @@ from lsdjax.model.prompts import find_tokenizer
 from lsdjax.stream.controllers import Controller, RepairEvent
 from lsdjax.stream.scorer import read_health
 from lsdjax.stream.state import StreamState, hold_in, init_stream, usual_dtype
-from lsdjax.stream.step import StreamStep, make_prompt_encoder, make_stream_step
+from lsdjax.stream.step import (
+    StreamStep,
+    make_prompt_encoder,
+    make_stream_step,
+    side_by_side,
+)
 
 MAX_STEPS = 64
 _LAG_FRAMES, _BATCH_FRAMES = 2, 4
@@ -72,12 +78,12 @@ class Streamer:
         self.dtype = jnp.dtype(dtype or usual_dtype())
         self._params = jax.device_put(hold_in(self.dtype, checkpoint.params))
         self._encode = make_prompt_encoder(checkpoint.config)
-        self._steps = {
-            count: make_stream_step(checkpoint.config, count, guidance, repair=repair)
-            for count in counts
-        }
+        make = functools.partial(
+            make_stream_step, checkpoint.config, guidance=guidance, repair=repair
+        )
+        self._steps = {count: make(count) for count in counts}
         self.batches = tuple(2**i for i in range(batch.bit_length()) if 2**i <= batch)
-        self._batched = {count: _batched(step) for count, step in self._steps.items()}
+        self._batched = {count: _batched(make(count)) for count in counts}
         # Moved to the device once, not at every step.
         self._levels = tuple(jax.device_put(np.float32(level)) for level in (0, 1))
         self._history_level = jax.device_put(np.float32(checkpoint.config.history_level))
@@ -150,7 +156,7 @@ class Streamer:
 
 def _batched(step: StreamStep) -> Callable[..., Any]:
     """The step over tuples of states, prompts and so on, one of each a stream."""
-    over = jax.vmap(step, in_axes=(None, 0, 0, None, 0, 0, 0, 0, 0))
+    over = side_by_side(step, (None, 0, 0, None, 0, 0, 0, 0, 0))
 
     def stepped(params, states, frames, levels, prompts, strengths, keys, anchors):
         args = (_stack(each) for each in (levels, prompts, strengths, keys, anchors))

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,21 @@ def _prompt(graph: nnx.GraphDef, params: dict, tokens: jax.Array | None) -> Prom
     model = nnx.merge(graph, nnx.State(cast(jnp.dtype(jnp.float32), params)))
     embedding = model.text.null() if tokens is None else model.embed(tokens)
     return cast(params["tokens_in"]["kernel"].dtype, model.prompt(embedding))
+
+
+def side_by_side(step: StreamStep, axes: tuple[int | None, ...]) -> Callable[..., Any]:
+    """`jax.vmap` of a step that is used for nothing else: what it is traced to is kept.
+
+    The kernels take one stream, and one that waits for its own blocks must never run twice at once;
+    so the blocks run on XLA.
+    """
+    over = jax.vmap(step, in_axes=axes)
+
+    def stepped(*arguments: Any) -> Any:
+        with dispatch.only("blocks", "xla"):
+            return over(*arguments)
+
+    return stepped
 
 
 def make_stream_step(

@@ -1,12 +1,14 @@
 """What serves an operation, and that nothing is put in its place unasked."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 from lsdjax.core.errors import UserError
 from lsdjax.model.config import ModelConfig
 from lsdjax.pallas import dispatch
-from lsdjax.stream.step import runs_on
+from lsdjax.pallas.specs import MODELS
+from lsdjax.stream.step import make_stream_step, runs_on, side_by_side, step_arguments
 
 
 @pytest.fixture
@@ -69,6 +71,23 @@ def test_unknown_names_are_refused(doubling):
         dispatch.call("halve", jnp.ones(2))
     with pytest.raises(UserError, match="implementation 'odd' of double"):
         dispatch.call("double", jnp.ones(2), implementation="odd")
+
+
+def test_streams_side_by_side_take_no_kernels(monkeypatch):
+    """One that waits for its own blocks would wait for ever."""
+    monkeypatch.setattr(dispatch, "device", lambda: dispatch.HOPPER)
+    config, bf16 = MODELS["tiny"], jnp.dtype(jnp.bfloat16)
+    axes = (None, 0, None, None, None, None, None, None, None)
+    state = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), step_arguments(config, bf16)[1]
+    )
+    for wrap, chosen in ((lambda step, _: step, "single pass"), (side_by_side, "xla")):
+        arguments = list(step_arguments(config, bf16))
+        if chosen == "xla":
+            arguments[1] = state
+        dispatch.forget()
+        jax.eval_shape(wrap(make_stream_step(config, 1, repair=True), axes), *arguments)
+        assert [choice.chosen for choice in dispatch.choices()] == [chosen]
 
 
 def test_a_model_says_what_its_blocks_run_on():
