@@ -98,7 +98,13 @@ def ring_at(index: int, window: int, sinks: int) -> tuple[jax.Array, jax.Array, 
 
 @functools.cache
 def jitted(function: Callable[..., Any], **static: Any) -> Callable[..., Any]:
-    return jax.jit(functools.partial(function, **static))
+    """The function, and then wait for it.
+
+    The interpreter's threads compute with JAX too: with other work in the queue behind the kernel
+    that waits for them, they may wait for that work for ever.
+    """
+    call = jax.jit(functools.partial(function, **static))
+    return lambda *arguments, **named: jax.block_until_ready(call(*arguments, **named))
 
 
 def run_attention(how: Launch, draw: Draw) -> Outputs:
@@ -279,7 +285,7 @@ def run_model(how: Launch, draw: Draw, **kind: bool) -> Outputs:
     if kind.get("eight_bits"):
         contract = functools.partial(alone, fused.blocks_in_8_bits)
     arguments = (params, x, modulation, past, words)
-    result = jax.jit(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
+    result = jitted(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
     return result, jax.jit(functools.partial(run, contract, jnp.float32))(*arguments)
 
 
@@ -315,7 +321,7 @@ def run_wan(how: Launch, draw: Draw, *, chunk: int) -> Outputs:
 
     arguments = (params, x, told, past, words)
     kernels = functools.partial(fused_blocks, how=how)
-    result = jax.jit(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
+    result = jitted(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
     xla = functools.partial(run_blocks, implementation="xla")
     return result, jax.jit(functools.partial(run, xla, jnp.float32))(*arguments)
 
