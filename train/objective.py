@@ -39,6 +39,7 @@ from lsdjax.model.dit import (
     model_graph,
     sequence_context,
 )
+from lsdjax.pallas import dispatch
 from lsdjax.train.lessons import Guides, Lesson, Sizes, learn
 from lsdjax.train.rollout import roll_out
 from lsdjax.train.state import Graph
@@ -122,6 +123,7 @@ def picture_objective(
             lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
+    @dispatch.only("blocks", "xla")  # the kernels have no gradient
     def picture_loss(
         params, key, source: Source, tokens, bank, guides
     ) -> tuple[jax.Array, PictureReport]:

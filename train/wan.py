@@ -28,6 +28,7 @@ from lsdjax.data.pipeline import DecodedPair, PairedWindows, paired_batches
 from lsdjax.diffusion.forcing import OBJECTIVES, ForcingLoss, draw_levels
 from lsdjax.diffusion.schedule import sample_from_velocity
 from lsdjax.model.wan import WanDiT, clean_context, sequence_context, wan_graph
+from lsdjax.pallas import dispatch
 from lsdjax.text.embeddings import HashedWords, save_embeddings
 
 
@@ -59,6 +60,7 @@ def init_wan_state(recipe: WanRecipe) -> WanState:
     return init()
 
 
+@dispatch.only("wan blocks", "xla")  # the kernels have no gradient
 def wan_loss(
     model: WanDiT, recipe: WanRecipe, key: jax.Array, windows: PairedWindows, words: jax.Array
 ) -> ForcingLoss:

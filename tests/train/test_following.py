@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from lsdjax.core.errors import UserError
 from lsdjax.core.sharding import make_mesh
 from lsdjax.data.pipeline import DecodedPair, PairedWindows
 from lsdjax.model.config import ModelConfig
+from lsdjax.pallas import dispatch
 from lsdjax.text.tokenizer import tokenize
 from lsdjax.train import loop
 from lsdjax.train.following import following_loss
@@ -64,8 +65,12 @@ def test_no_gradient_reaches_the_teacher() -> None:
     assert all(jnp.abs(leaf).max() == 0 for leaf in theirs)
 
 
-def test_a_teacher_adds_its_distance_to_the_loss(child: ModuleType) -> None:
+def test_a_teacher_adds_its_distance_to_the_loss(
+    child: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing where it is the student itself; and a student of other sizes can be taught."""
+    known = dispatch._IMPLEMENTATIONS["blocks"]  # kernels have no gradient: nobody may ask one
+    monkeypatch.setitem(dispatch._IMPLEMENTATIONS, "blocks", {"kernel": cast(Any, None), **known})
     params = child.quick_state(CONFIG)[1].params
     mask = full_mask(CONFIG.model)
     mask.wide[::2] = False
