@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-from lsdjax.model.config import ModelConfig
 from lsdjax.pallas.rotary import Rotary
 
 
@@ -59,11 +58,3 @@ SHAPES = {
     "wan-1.3b-w9": BlockShape(30, 1536, 12, 8960, (30, 52), 9, 512, "layer", "full", 0.0, WAN),
     "wan-1.3b-w21": BlockShape(30, 1536, 12, 8960, (30, 52), 21, 512, "layer", "full", 0.0, WAN),
 }
-
-MODELS = {
-    "tiny": ModelConfig(dim=128, depth=1, heads=2, channels=8, experts=2, text_dim=64, window=2),
-    "student-294m": ModelConfig(
-        height=352, width=640, dim=1024, depth=20, heads=16, mlp_hidden=4096, window=7
-    ),
-}
-"""Models with such blocks, which have cross-attention besides; a step of their stream is whole."""

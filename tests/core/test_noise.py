@@ -32,5 +32,6 @@ def test_a_key_of_another_kind_gives_its_own_numbers():
 
 
 def test_the_tails_are_those_of_jax():
-    u = np.concatenate([np.nextafter(np.float32([-1, 1]), np.float32(0)), np.float32([0, 0.999])])
+    ends = np.nextafter(np.array([-1, 1], np.float32), np.float32(0))
+    u = np.concatenate([ends, np.array([0, 0.999], np.float32)])
     np.testing.assert_array_equal(jax.jit(noise._erfinv)(u), jax.lax.erf_inv(u))

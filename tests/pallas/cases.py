@@ -8,9 +8,9 @@ from unittest import mock
 import jax.numpy as jnp
 
 from lsdjax.configs.wan import WAN_1_3B
+from lsdjax.evals.gpu_stream import MODELS
 from lsdjax.model.wan_config import WanConfig
 from lsdjax.pallas import dispatch
-from lsdjax.pallas.specs import MODELS
 from lsdjax.stream import step as student
 from lsdjax.stream.wan_step import make_wan_step, step_arguments
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 
 from lsdjax.core.errors import UserError
+from lsdjax.evals.gpu_stream import MODELS
 from lsdjax.model.config import ModelConfig
 from lsdjax.pallas import dispatch
-from lsdjax.pallas.specs import MODELS
 from lsdjax.stream.step import make_stream_step, runs_on, side_by_side, step_arguments
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lsdjax.pallas import gpu_check
-from lsdjax.pallas.gpu_tasks import Task, floor_ms, run_task
+from lsdjax.evals import gpu_check
+from lsdjax.evals.gpu_tasks import Task, floor_ms, run_task
 from lsdjax.pallas.specs import SHAPES
 
 
@@ -47,7 +47,7 @@ def test_a_stream_is_held_to_float32():
 @pytest.mark.slow
 def test_dry_run_goes_through_everything(tmp_path: Path):
     out = tmp_path / "found.json"
-    command = [sys.executable, "-m", "lsdjax.pallas.gpu_check", "--dry-run", f"--out={out}"]
+    command = [sys.executable, "-m", "lsdjax.evals.gpu_check", "--dry-run", f"--out={out}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())["results"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lsdjax.pallas.gpu_check import INTERPRETER
+from lsdjax.evals.gpu_check import INTERPRETER
 
 SCRIPT = Path(__file__).with_name("interpreted.py")
 ROOT = SCRIPT.parent.parent.parent

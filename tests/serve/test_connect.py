@@ -171,10 +171,10 @@ def test_a_soak_compares_its_end_with_its_beginning() -> None:
 
 
 def test_the_instant_model_has_the_size_that_it_is_told() -> None:
-    streamer, _ = make("320x240", None, None, None, lambda _: None)
+    streamer, _ = make("320x240", None, None, None, None, lambda _: None)
     assert isinstance(streamer, InstantStreamer) and streamer.size == (240, 320)
     with pytest.raises(UserError, match="12x"):
-        make("12x", None, None, None, lambda _: None)
+        make("12x", None, None, None, None, lambda _: None)
 
 
 def test_the_proxy_is_as_slow_as_it_is_told_and_loses_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Check and time the kernels on a Hopper GPU: `python -m lsdjax.pallas.gpu_check`.
+"""Check and time the kernels on a Hopper GPU: `python -m lsdjax.evals.gpu_check`.
 
 Every task has a process of its own under its own timeout, so that a kernel that hangs or dies takes
 nothing with it, and the whole ends within nine minutes. Writes JSON and prints a table. With
@@ -26,7 +26,7 @@ TASK_SECONDS = {"chain": 120.0, "single pass": 120.0, "xla": 60.0, "torch": 120.
 
 def main(arguments: list[str] | None = None) -> int:
     """Run all tasks, or with `--task` the one whose number is given, and tell what was found."""
-    parser = argparse.ArgumentParser(prog="lsdjax.pallas.gpu_check", description=__doc__)
+    parser = argparse.ArgumentParser(prog="lsdjax.evals.gpu_check", description=__doc__)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"))
     parser.add_argument("--seed", type=int, default=None, help="by default a new one each time")
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def one_task(number: int, seed: int, layers: int, *, dry: bool) -> int:
     """In a process of its own: print what was found as the last line."""
-    from lsdjax.pallas import gpu_tasks
+    from lsdjax.evals import gpu_tasks
 
     tasks = gpu_tasks.DRY_TASKS if dry else gpu_tasks.TASKS
     print(json.dumps(gpu_tasks.run_task(tasks[number], seed, layers, dry=dry)))
@@ -58,14 +58,14 @@ def one_task(number: int, seed: int, layers: int, *, dry: bool) -> int:
 
 def all_tasks(seed: int, layers: int, *, dry: bool) -> list[dict[str, Any]]:
     """What each task found, or how it failed; those that time is left for."""
-    from lsdjax.pallas import gpu_tasks
+    from lsdjax.evals import gpu_tasks
 
     tasks, start = gpu_tasks.DRY_TASKS if dry else gpu_tasks.TASKS, time.monotonic()
     results = []
     for number, task in enumerate(tasks):
         left = TOTAL_SECONDS - (time.monotonic() - start)
         limit = DRY_SECONDS if dry else min(TASK_SECONDS[task.path], left)
-        command = [sys.executable, "-m", "lsdjax.pallas.gpu_check", f"--task={number}"]
+        command = [sys.executable, "-m", "lsdjax.evals.gpu_check", f"--task={number}"]
         command += [f"--seed={seed}", f"--layers={layers}", *(["--dry-run"] if dry else [])]
         if left < 10 and not dry:
             results.append({"task": task.name, "skipped": "no time left"})

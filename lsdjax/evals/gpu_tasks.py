@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lsdjax.pallas import baseline, blocks, gpu_stream, reference, single_pass
+from lsdjax.evals import gpu_stream
+from lsdjax.pallas import baseline, blocks, reference, single_pass
 from lsdjax.pallas.blocks import Variant
 from lsdjax.pallas.mosaic import Launch
 from lsdjax.pallas.projections import Stream

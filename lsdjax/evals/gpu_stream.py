@@ -18,10 +18,17 @@ from lsdjax.model.config import ModelConfig
 from lsdjax.model.dit import CausalDiT
 from lsdjax.pallas import dispatch
 from lsdjax.pallas.mosaic import Launch
-from lsdjax.pallas.specs import MODELS
 from lsdjax.stream.state import StreamState, hold_in, init_stream
 from lsdjax.stream.step import make_prompt_encoder, make_stream_step
 from lsdjax.text.tokenizer import tokenize
+
+MODELS = {
+    "tiny": ModelConfig(dim=128, depth=1, heads=2, channels=8, experts=2, text_dim=64, window=2),
+    "student-294m": ModelConfig(
+        height=352, width=640, dim=1024, depth=20, heads=16, mlp_hidden=4096, window=7
+    ),
+}
+"""Models with such blocks, which have cross-attention besides; a step of their stream is whole."""
 
 FRAMES = 2
 """Until streams are compared: the second frame reads the keys and values of the first."""
