@@ -81,7 +81,8 @@ def vendor_attention(q: jax.Array, keys: jax.Array, values: jax.Array) -> jax.Ar
     """Softmax attention of q (n, heads, d) over keys and values (m, heads, d): cuDNN's on a GPU."""
     which = "cudnn" if jax.devices()[0].platform == "gpu" else "xla"
     batched = (q[None], keys[None], values[None])
-    return jax.nn.dot_product_attention(*batched, implementation=which)[0]
+    with jax.numpy_dtype_promotion("standard"):  # it adds up bfloat16 in float32
+        return jax.nn.dot_product_attention(*batched, implementation=which)[0]
 
 
 def has_torch() -> bool:

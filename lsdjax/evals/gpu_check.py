@@ -76,7 +76,8 @@ def all_tasks(seed: int, layers: int, *, dry: bool) -> list[dict[str, Any]]:
 
 
 def _run(command: list[str], limit: float, more: dict[str, str]) -> dict[str, Any]:
-    environment = os.environ | more
+    # Otherwise the last line of what JAX says is how to see more of it.
+    environment = os.environ | {"JAX_TRACEBACK_FILTERING": "off"} | more
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=limit, env=environment
