@@ -32,10 +32,12 @@ def bench_stream(
     follow under "beside", and "speedup" is how many times as many frames a second the first makes.
 
     Raises:
-        UserError: a bad checkpoint, or fewer than 10 frames.
+        UserError: a bad checkpoint, fewer than 10 frames, or steps of one that is not given.
     """
     if frames < 10:
         raise UserError(f"{frames} frames; at least 10 are expected")
+    if beside is None and beside_steps is not None:
+        raise UserError(f"beside_steps={beside_steps}, and no checkpoint beside to take them")
     timed = [_Timed(Streamer(load_checkpoint(checkpoint), steps=steps))]
     if beside is not None:
         timed.append(_Timed(Streamer(load_checkpoint(beside), steps=beside_steps)))

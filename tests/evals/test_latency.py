@@ -46,6 +46,11 @@ def test_streams_take_turns_and_each_has_its_own_times(monkeypatch: pytest.Monke
     assert log[2:] == ["full", "small"] * 16
 
 
+def test_steps_of_no_checkpoint_are_refused() -> None:
+    with pytest.raises(UserError, match="beside_steps=2, and no checkpoint beside"):
+        latency.bench_stream(beside_steps=2)
+
+
 def test_too_few_frames_are_refused() -> None:
     with pytest.raises(UserError, match="3 frames to time; at least 10"):
         compare_streams(cast(Any, []), frames=3)
