@@ -1,10 +1,10 @@
-"""A checkpoint cut down to a share of its measured step time."""
+"""A checkpoint cut down to a share of its measured step time, or to given sizes."""
 
 import dataclasses
 import functools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,7 +150,7 @@ def prune(
     data: Pool | Lights | Sequence[DecodedPair],
     out: Path,
     *,
-    target: float,
+    target: float | Sizes,
     recipe: TrainConfig,
     steps: int | None = None,
     timed_frames: int = 100,
@@ -165,6 +165,7 @@ def prune(
     Returns what is written to its `prune.json`.
 
     target: in (0, 1), of the time of a stream step with `steps` denoising steps on this machine.
+        Or what is to stay, by group: then no time decides, and any machine cuts the same.
     recipe: what the loss is measured on, see `calibration_recipe`.
     profile: which sizes remain; None is that of the device.
 
@@ -172,13 +173,17 @@ def prune(
         UserError: a target that is none or cannot be reached, `out` exists, the text encoder is
             missing, or the table of times is another machine's.
     """
-    if not 0 < target < 1:
+    if isinstance(target, float) and not 0 < target < 1:
         raise UserError(f"target {target:g}; a share of the step time between 0 and 1 is expected")
     check_out(out)
     config, params = checkpoint.config, checkpoint.params
+    now = {group: size_of(config, group) for group in SIZES}
+    if isinstance(target, Mapping):
+        choices = _between(now, target)
+    else:
+        profile = profile or PROFILES.get(jax.default_backend(), PROFILES["gpu"])
+        choices = {group: profile.choices(group, size) for group, size in now.items()}
     tokenize = find_tokenizer(config, text_encoder)
-    table = LatencyTable(out.with_name(out.name + ".latency.json"), config)
-    profile = profile or PROFILES.get(jax.default_backend(), PROFILES["gpu"])
     full = Streamer(checkpoint, steps=steps, text_encoder=text_encoder)
 
     def stream(smaller: Checkpoint) -> Streamer:
@@ -187,14 +192,7 @@ def prune(
     progress("measuring what the loss misses")
     calibration = calibrate(recipe, data, tokenize)
     evaluate = make_evaluate(params, config, calibration)
-    curves = _curves(params, config, calibration, profile, evaluate, progress)
-    progress("timing the parts of a step")
-    # The fastest step, as the table has the fastest run of each part: both leave out what waits.
-    full_ms = compare_streams([full], frames=timed_frames)[0].fastest
-    rest = full_ms - table.parts_ms(config, full.steps)
-
-    def step_ms(smaller: ModelConfig) -> float:
-        return rest + table.parts_ms(smaller, full.steps)
+    curves = _curves(params, config, calibration, choices, evaluate, progress)
 
     @functools.cache
     def joint_loss(*sizes: tuple[str, int]) -> float:
@@ -203,32 +201,39 @@ def prune(
     def loss_of(sizes: Sizes) -> float:
         return joint_loss(*sorted(sizes.items()))
 
-    goal, tried = target, []
-    for _ in range(ROUNDS):
-        sizes = search_sizes(config, curves, step_ms, loss_of, goal * full_ms)
+    def try_out(sizes: Sizes) -> Candidate:
         mask = mask_of(config, curves, sizes)
         smaller = Checkpoint(*cut(params, config, mask), checkpoint.meta, checkpoint.path)
         before, after = compare_streams([full, stream(smaller)], frames=timed_frames)
-        tried.append(Candidate(sizes, before.median, after.median, loss_of(sizes), smaller))
-        progress(tried[-1].as_text())
-        if target - SLACK <= tried[-1].share <= target:
-            break
-        goal *= target / tried[-1].share
-    reached = [candidate for candidate in tried if candidate.share <= target]
-    if not reached:
-        shares = ", ".join(f"{candidate.share:.3f}" for candidate in tried)
-        raise UserError(
-            f"target latency={target:g}: what the search found took {shares} of the step time; "
-            "another target is expected, or a machine with less else to do"
-        )
-    best = max(reached, key=lambda candidate: candidate.share)
+        found = Candidate(sizes, before.median, after.median, loss_of(sizes), smaller)
+        progress(found.as_text())
+        return found
+
+    if isinstance(target, Mapping):
+        tried = [try_out({**now, **target})]
+    else:
+        table = LatencyTable(out.with_name(out.name + ".latency.json"), config)
+        progress("timing the parts of a step")
+        # The fastest step, as the table has the fastest run of each part: both leave out what
+        # waits.
+        full_ms = compare_streams([full], frames=timed_frames)[0].fastest
+        rest = full_ms - table.parts_ms(config, full.steps)
+
+        def step_ms(smaller: ModelConfig) -> float:
+            return rest + table.parts_ms(smaller, full.steps)
+
+        def find(share: float) -> Sizes:
+            return search_sizes(config, curves, step_ms, loss_of, share * full_ms)
+
+        tried = _search(target, find, try_out)
+    best = tried[-1]
     report = {
         "target": target,
         "machine": machine(),
         "denoising_steps": full.steps,
         **best.report(),
         "loss_before": evaluate(full_mask(config)),
-        "sizes_before": {group: size_of(config, group) for group in SIZES},
+        "sizes_before": now,
         "tried": [candidate.report() for candidate in tried],
         "loss_of_each_cut": {
             group: {str(size): cut.loss for size, cut in cuts.items()}
@@ -239,11 +244,44 @@ def prune(
     return report
 
 
+def _between(now: Sizes, target: Mapping[str, int]) -> dict[str, list[int]]:
+    """For each group, the size that it has now and the one that it is to have."""
+    if unknown := sorted(target.keys() - now.keys()):
+        raise UserError(f"no groups {unknown} to cut; {sorted(now)} are expected")
+    for group, size in target.items():
+        if size > now[group]:
+            raise UserError(f"{SIZES[group]}={size}: above the current size, {now[group]}")
+        if size < 1:
+            raise UserError(f"{SIZES[group]}={size}; at least 1 is expected")
+    if not any(size < now[group] for group, size in target.items()):
+        raise UserError("the sizes are those that the model has; smaller ones are expected")
+    return {group: sorted({size, target.get(group, size)})[::-1] for group, size in now.items()}
+
+
+def _search(
+    target: float, find: Callable[[float], Sizes], try_out: Callable[[Sizes], Candidate]
+) -> list[Candidate]:
+    """All that was timed, the one that comes nearest to the target last."""
+    goal, tried = target, []
+    for _ in range(ROUNDS):
+        tried.append(try_out(find(goal)))
+        if target - SLACK <= tried[-1].share <= target:
+            break
+        goal *= target / tried[-1].share
+    if all(candidate.share > target for candidate in tried):
+        shares = ", ".join(f"{candidate.share:.3f}" for candidate in tried)
+        raise UserError(
+            f"target latency={target:g}: what the search found took {shares} of the step time; "
+            "another target is expected, or a machine with less else to do"
+        )
+    return sorted(tried, key=lambda candidate: (candidate.share <= target, candidate.share))
+
+
 def _curves(
     params: Any,
     config: ModelConfig,
     calibration: Calibration,
-    profile: DeviceProfile,
+    choices: Mapping[str, Sequence[int]],
     evaluate: Callable[[Mask], float],
     progress: Progress,
 ) -> Curves:
@@ -251,7 +289,7 @@ def _curves(
     taylor = taylor_importance(params, config, calibration)
     activation = activation_importance(params, config, calibration)
     rankings = [ranking._replace(blocks=removal) for ranking in (taylor, activation)]
-    return measure_curves(config, evaluate, rankings, profile, progress)
+    return measure_curves(config, evaluate, rankings, choices, progress)
 
 
 def _write(out: Path, best: Candidate, report: dict[str, Any]) -> None:

@@ -25,7 +25,12 @@ class PruneCommand(Measurement):
     """Cut a checkpoint down to a share of the step time that it has on this machine."""
 
     target: Annotated[
-        str, arg(metavar="latency=SHARE", help="of the present step time, such as latency=0.6")
+        str,
+        arg(
+            metavar="latency=SHARE|sizes=CHECKPOINT",
+            help="a share of the present step time, such as latency=0.6; or the sizes that another "
+            "checkpoint has, whatever the machine",
+        ),
     ]
     data: Annotated[
         UseAppendAction[tuple[Path, ...]],
@@ -52,14 +57,25 @@ class PruneCommand(Measurement):
     json: JsonOption = False
 
     def measure(self) -> Mapping[str, Any]:
-        target = parse_target(self.target)
+        name, value = parse_target(self.target)
         check_data(self.data)
         from lsdjax.checkpoint.export import load_checkpoint
-        from lsdjax.compress.profile import PROFILES
+        from lsdjax.compress.profile import PROFILES, SIZES, size_of
         from lsdjax.train.prune import calibration_recipe, check_out, prune
 
         check_out(self.out)
         checkpoint = load_checkpoint(self.checkpoint)
+        target: float | dict[str, int]
+        if name == "latency":
+            target = float(value)
+        else:
+            like = load_checkpoint(value).config
+            if like.head_dim != checkpoint.config.head_dim:
+                raise UserError(
+                    f"--target {self.target}: heads of {like.head_dim}; heads of "
+                    f"{checkpoint.config.head_dim} are expected, for a head keeps its width"
+                )
+            target = {group: size_of(like, group) for group in SIZES}
         recipe = calibration_recipe(
             checkpoint.config, groups=self.groups, frames=self.frames, input_drop=self.drop
         )
@@ -84,21 +100,25 @@ class PruneCommand(Measurement):
         return "\n".join([f"{self.out}", *sizes, f"  step: {times}", f"  loss: {lost}"])
 
 
-def parse_target(text: str) -> float:
-    """Read `--target`: "latency=0.6" -> 0.6.
+def parse_target(text: str) -> tuple[str, str]:
+    """Read `--target`: "latency=0.6" -> ("latency", "0.6"), "sizes=runs/a" -> ("sizes", "runs/a").
 
     Raises:
         UserError: it is something else, or not a share below the current size.
     """
     name, _, value = text.partition("=")
+    if name == "sizes" and value:
+        return name, value
     try:
         share = float(value)
     except ValueError:
         share = float("nan")
     if name != "latency" or share != share:
-        raise UserError(f"--target takes latency=SHARE, such as latency=0.6, not {text!r}")
+        raise UserError(
+            f"--target takes latency=SHARE, such as latency=0.6, or sizes=CHECKPOINT, not {text!r}"
+        )
     if share >= 1:
         raise UserError(f"--target {text}: above the current size; a share below 1 is expected")
     if share <= 0:
         raise UserError(f"--target {text}: a share above 0 is expected")
-    return share
+    return name, value

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lsdjax.compress.importance import Importance
-from lsdjax.compress.profile import SIZES, DeviceProfile, size_of
 from lsdjax.compress.structure import Mask, full_mask
 from lsdjax.model.config import ModelConfig
 
@@ -34,20 +33,21 @@ def measure_curves(
     config: ModelConfig,
     evaluate: Callable[[Mask], float],
     rankings: Sequence[Importance],
-    profile: DeviceProfile,
+    choices: Mapping[str, Sequence[int]],
     progress: Callable[[str], None] = lambda message: None,
 ) -> Curves:
-    """Mask each group down to each of its sizes, alone, as every ranking says; keep the best.
+    """Mask each group down to each of its `choices`, alone, as every ranking says; keep the best.
 
     No ranking is right for every group (a channel may be large and useless, or small and needed),
     and a forward pass tells which one is.
+
+    choices: sizes by group, the one that it has now first.
     """
     full = full_mask(config)
     base = evaluate(full)
     curves: dict[str, dict[int, Cut]] = {}
-    for group in SIZES:
+    for group, (now, *smaller) in choices.items():
         fields = ("heads", "prompt_heads") if group == "heads" else (group,)
-        now, *smaller = profile.choices(group, size_of(config, group))
         curves[group] = {now: Cut(0.0, {name: getattr(full, name) for name in fields})}
         for size in smaller:
             found: dict[bytes, Cut] = {}

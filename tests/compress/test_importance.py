@@ -16,7 +16,7 @@ from lsdjax.compress.importance import (
     removal_importance,
     taylor_importance,
 )
-from lsdjax.compress.profile import DeviceProfile
+from lsdjax.compress.profile import SIZES, DeviceProfile, size_of
 from lsdjax.compress.sensitivity import mask_of, measure_curves, strongest
 from lsdjax.compress.structure import Mask, Structures, full_mask, mask_params, shapes
 from lsdjax.model.config import ModelConfig
@@ -116,7 +116,8 @@ def test_the_better_ranking_wins() -> None:
     first = worth._replace(dim=wrong.dim)
     second = wrong._replace(dim=worth.dim)
     profile = DeviceProfile(channels=4, width=16, hidden=8)
-    curves = measure_curves(CONFIG, evaluate, [first, second], profile)
+    choices = {group: profile.choices(group, size_of(CONFIG, group)) for group in SIZES}
+    curves = measure_curves(CONFIG, evaluate, [first, second], choices)
     assert list(curves["dim"]) == [32, 16] and list(curves["hidden"]) == [16, 8]
     assert list(curves["wide"]) == [8, 4] and list(curves["heads"]) == [2, 1]
     assert curves["wide"][8].loss == 0

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from lsdjax import cli
-from lsdjax.checkpoint.export import Checkpoint, load_checkpoint, save_checkpoint
+from lsdjax.checkpoint.export import SHIPPED, Checkpoint, load_checkpoint, save_checkpoint
 from lsdjax.compress.latency import LatencyTable, Part
 from lsdjax.core.errors import UserError
 from lsdjax.data.examples import Lights
@@ -96,6 +96,46 @@ def test_a_smaller_checkpoint_that_loads(checkpoint, times, tmp_path: Path, pair
     assert cli.main(arguments) == 2
 
 
+def test_the_sizes_of_another_checkpoint_whatever_the_machine(
+    checkpoint, times, tmp_path: Path, pairs: Path, monkeypatch, capsys
+) -> None:
+    """A second machine cuts the same out of the same model; no part of a step is timed for it."""
+    first = ["prune", str(checkpoint.path), "--groups", "2", "--frames", "2", "--data", str(pairs)]
+    searched, again = tmp_path / "searched", tmp_path / "again"
+    assert cli.main([*first, "--target", "latency=0.7", "--out", str(searched)]) == 0
+    times["share"] = 0.93
+    monkeypatch.delattr(pruning, "LatencyTable")
+    like = ["--target", f"sizes={searched}", "--out", str(again)]
+    assert cli.main([*first, *like]) == 0
+    one, other = load_checkpoint(searched), load_checkpoint(again)
+    assert one.config == other.config and one.digest() == other.digest()
+    assert other.meta["pruned"]["share"] == pytest.approx(0.93)
+    assert other.meta["pruned"]["target"]["wide"] == one.config.wide_channels
+    # Nothing is left to cut out of the smaller one, and nothing can be added to it.
+    capsys.readouterr()
+    for target, message in (
+        (again, "that the model has"),
+        (checkpoint.path, "above the current"),
+        (SHIPPED, "heads of 64; heads of 16 are expected"),
+    ):
+        arguments = [first[0], str(searched), *first[2:], "--target", f"sizes={target}"]
+        assert cli.main([*arguments, "--out", str(tmp_path / "none")]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.splitlines()[-1].startswith("lsdjax")
+
+
+def test_sizes_that_make_no_sense_are_refused(checkpoint, tmp_path: Path) -> None:
+    recipe = calibration_recipe(CONFIG, groups=1, frames=1)
+    for target, message in (
+        ({"wide": 0}, "wide_channels=0"),
+        ({"hidden": 10**6}, "mlp_hidden=1000000: above the current size"),
+        ({"width": 8}, r"no groups \['width'\]"),
+        ({}, "those that the model has"),
+    ):
+        with pytest.raises(UserError, match=message):
+            prune(checkpoint, Lights(), tmp_path / "small", target=target, recipe=recipe)
+
+
 def test_what_is_timed_too_slow_is_searched_again_and_then_refused(
     checkpoint, times, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +175,7 @@ def test_what_is_timed_too_slow_is_searched_again_and_then_refused(
         (["--target", "latency=-0.5"], "a share above 0"),
         (["--target", "latency=half"], "not 'latency=half'"),
         (["--target", "0.6"], "latency=SHARE"),
+        (["--target", "sizes="], "sizes=CHECKPOINT"),
         (["--target", "latency=nan"], "not 'latency=nan'"),
         (["--out", "."], "exists already"),
         (["--groups", "0"], "0 groups"),
