@@ -254,16 +254,9 @@ def run_blocks(
     *,
     blocks: Sequence[WanBlock],
     grid: tuple[int, int],
-    implementation: str | None = None,
 ) -> tuple[jax.Array, list[Traces]]:
-    """One block after the other: x (b, t, n, dim) -> x and what each leaves.
-
-    implementation: "kernel chain" or "xla"; None is what serves, see `dispatch.call`.
-    """
-    return dispatch.call(
-        "wan blocks", x, told, prompt, context,
-        blocks=blocks, grid=grid, implementation=implementation,
-    )  # fmt: skip
+    """One block after the other: x (b, t, n, dim) -> x and what each leaves."""
+    return dispatch.call("wan blocks", x, told, prompt, context, blocks=blocks, grid=grid)
 
 
 def _through_xla(

@@ -34,6 +34,7 @@ from lsdjax.model.wan_layers import WanBlock, WanContext, WanPrompt, run_blocks
 from lsdjax.pallas import (
     attention,
     blocks,
+    dispatch,
     projections,
     reference,
     rounding,
@@ -322,8 +323,8 @@ def run_wan(how: Launch, draw: Draw, *, chunk: int) -> Outputs:
     arguments = (params, x, told, past, words)
     kernels = functools.partial(fused_blocks, how=how)
     result = jitted(functools.partial(run, kernels, jnp.bfloat16))(*arguments)
-    xla = functools.partial(run_blocks, implementation="xla")
-    return result, jax.jit(functools.partial(run, xla, jnp.float32))(*arguments)
+    with dispatch.only("wan blocks", "xla"):
+        return result, jax.jit(functools.partial(run, run_blocks, jnp.float32))(*arguments)
 
 
 KERNELS: dict[str, Kernel] = {
