@@ -187,7 +187,10 @@ def _cell(figure: Mapping[str, Any] | None, digits: int) -> str:
 
 
 def plot_tradeoff(report: Mapping[str, Any], path: Path) -> None:
-    """Draw each quality over milliseconds a frame: a line a model, a mark a number of steps."""
+    """Draw each quality over milliseconds a frame: a line a model, a mark a number of steps.
+
+    Names of the same first word, such as "pruned" and "pruned distilled", share a colour.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -196,13 +199,21 @@ def plot_tradeoff(report: Mapping[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     names = list(dict.fromkeys(row["name"] for row in report["rows"]))
+    related: dict[str, list[str]] = {}
+    for name in names:
+        related.setdefault(name.split()[0], []).append(name)
+    looks = {
+        name: {"color": f"C{colour}", "ls": ("-", "--", ":", "-.")[nth % 4]}
+        for colour, same in enumerate(related.values())
+        for nth, name in enumerate(same)
+    }
     for axis, key in zip(axes, shown, strict=True):
         for name in names:
             rows = [row for row in report["rows"] if row["name"] == name and row[key]]
             rows.sort(key=lambda row: row["ms"])
             means = [row[key]["mean"] for row in rows]
             times = [row["ms"] for row in rows]
-            (line,) = axis.plot(times, means, marker="o", markersize=4, label=name)
+            (line,) = axis.plot(times, means, marker="o", markersize=4, label=name, **looks[name])
             if all(row[key]["low"] is not None for row in rows):
                 low, high = ([row[key][end] for row in rows] for end in ("low", "high"))
                 axis.fill_between(times, low, high, alpha=0.15, color=line.get_color(), lw=0)
@@ -220,7 +231,7 @@ def plot_tradeoff(report: Mapping[str, Any], path: Path) -> None:
         axis.set_title(_COLUMNS[key][0], fontsize=9)
         axis.tick_params(labelsize=8)
     lines = [line for line in axes[0].lines if not str(line.get_label()).startswith("_")]
-    figure.legend(lines, names, loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(lines, names, loc="outside upper center", ncols=len(related), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     figure.savefig(temporary, format="png")
