@@ -7,7 +7,7 @@ from lsdjax.configs.presets import HOLDOUT, SLOW_TO_LEARN
 from lsdjax.configs.training import MATCHING, Stage, TrainConfig
 from lsdjax.core.errors import UserError
 from lsdjax.data.styles import TEACHERS
-from lsdjax.diffusion.shortcut import DISTILLATIONS, FINEST
+from lsdjax.diffusion.shortcut import DISTILLATIONS, FINEST, WALK
 from lsdjax.model.config import ModelConfig
 
 _CROP = 64
@@ -21,14 +21,16 @@ def distillation(
     objective: str,
     styles: Sequence[str] = (),
     input_drop: float = 0.15,
+    teacher_steps: int | None = None,
 ) -> TrainConfig:
     """The recipe that makes `model` a shortcut model of `steps` steps a frame.
 
     styles: those that it knows, all where empty. input_drop: of the sequences, see `Stage`.
+    teacher_steps: most steps in which the teacher walks a frame, of the objective "trajectory".
 
     Raises:
-        UserError: `steps` is no power of two up to `FINEST`, `input_drop` no share, or there is no
-            such objective or style.
+        UserError: `steps` is no power of two up to `FINEST`, `input_drop` no share, there is no
+            such objective or style, or `teacher_steps` makes no sense.
     """
     if steps < 1 or steps > FINEST or FINEST % steps:
         raise UserError(f"{steps} steps; a power of two from 1 to {FINEST} is expected")
@@ -39,6 +41,16 @@ def distillation(
         raise UserError(f"unknown styles {unknown}; known are {list(TEACHERS)}")
     if not 0 <= input_drop <= 1:
         raise UserError(f"drop={input_drop:g}; a share in [0, 1] is expected")
+    if teacher_steps is not None and objective != "trajectory":
+        raise UserError(
+            f"teacher-steps={teacher_steps} with {objective!r}; 'trajectory' is expected"
+        )
+    finest = WALK * FINEST
+    teacher_steps = finest if teacher_steps is None else teacher_steps
+    if not steps <= teacher_steps <= finest:
+        raise UserError(
+            f"teacher-steps={teacher_steps}; from the student's {steps} to {finest} are expected"
+        )
     again = tuple(name for name in _AGAIN if not styles or name in styles)
     crop = _CROP if min(model.height, model.width) > _CROP else 0
     return TrainConfig(
@@ -78,6 +90,7 @@ def distillation(
             ),
         ),
         objective=objective,
+        teacher_steps=teacher_steps,
         styles=tuple(styles),
         seed=2,
         holdout=HOLDOUT,

@@ -5,7 +5,7 @@ from typing import Any
 
 from lsdjax.core.errors import UserError
 from lsdjax.diffusion.forcing import OBJECTIVES
-from lsdjax.diffusion.shortcut import DISTILLATIONS
+from lsdjax.diffusion.shortcut import DISTILLATIONS, FINEST, WALK
 from lsdjax.model.config import ModelConfig
 
 MATCHING = "matching"
@@ -99,6 +99,7 @@ class TrainConfig:
         model: the model's sizes.
         stages: run one after the other; the optimizer's state is carried over.
         objective: the name of what the pictures are trained to minimise, or of a distillation.
+        teacher_steps: most steps in which a distillation's teacher walks a frame.
         seed: of the parameters and of every draw.
         b2, clip_norm, ema_decay: Adam's second decay, the gradient's norm limit, the running mean
             of the parameters that is evaluated and exported.
@@ -120,6 +121,7 @@ class TrainConfig:
     model: ModelConfig
     stages: tuple[Stage, ...]
     objective: str = "forcing"
+    teacher_steps: int = WALK * FINEST
     seed: int = 0
     b2: float = 0.98
     clip_norm: float = 1.0

@@ -121,6 +121,7 @@ def _distil(config: TrainConfig, lesson: Lesson, guides: Guides, sizes: Sizes) -
         mean=_sample_of(lesson.guide(sizes.student, guides.mean)),
         teacher=_sample_of(lesson.guide(sizes.teacher, guides.teacher)),
         shift=sizes.teacher.noise_shift,
+        teacher_steps=config.teacher_steps,
     )
     level, step_size = draw_steps(lesson.key, lesson.shape)
     found = distillation_loss(

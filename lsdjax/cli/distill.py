@@ -32,6 +32,13 @@ class DistillCommand:
     objective: Annotated[
         str, arg(metavar="NAME", help="trajectory, shortcut, meanflow or matching")
     ] = "trajectory"
+    teacher_steps: Annotated[
+        int | None,
+        arg(
+            metavar="N",
+            help="most steps in which the teacher walks a frame; without it, four to a step",
+        ),
+    ] = None
     style: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(metavar="NAME", help="only this style, of a student that knows no others (repeatable)"),
@@ -64,6 +71,7 @@ class DistillCommand:
             objective=self.objective,
             styles=self.style,
             input_drop=self.drop,
+            teacher_steps=self.teacher_steps,
         )
         exported = train(
             config,

@@ -18,7 +18,7 @@ from lsdjax.diffusion.schedule import add_noise, expand, unwarp, velocity_from_s
 FINEST = 16
 """Most steps a frame that a student can be asked for; it learns these, half of them, ..., one."""
 WALK = 4
-"""Steps in which a teacher walks a student's one."""
+"""Most steps in which a teacher walks a student's one."""
 _LIMIT = 4.0
 
 # (noisy (b, t, ...), noise_level (b, t), step_size (b, t)) -> predicted sample (b, t, ...)
@@ -29,12 +29,15 @@ class Predictors(NamedTuple):
     """student: what learns; mean: the running mean of its parameters; teacher. All see the same.
 
     shift: how the teacher's sampler warps its noise levels, see `warp`.
+    teacher_steps: most steps in which the teacher walks a frame, if a step of the student's is
+        walked in no less than one.
     """
 
     student: Predictor
     mean: Predictor
     teacher: Predictor
     shift: float = 1.0
+    teacher_steps: int = WALK * FINEST
 
 
 def draw_steps(key: jax.Array, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -58,8 +61,11 @@ def walk(
     step_size: jax.Array,
     count: int,
     shift: float = 1.0,
+    at_most: jax.Array | float = jnp.inf,
 ) -> jax.Array:
     """The sample X whose one Euler step of `step_size` lands where `count` smaller ones do.
+
+    Or `at_most` (b, t), where those are fewer.
 
     X = x_s - s v, with v the mean of the small steps' velocities. They are spaced as those of a
     sampler with noise levels warped by `shift`; at 1 they are equal, and two of a model that is
@@ -67,12 +73,18 @@ def walk(
     Shapes: x (b, t, ...), level and step_size (b, t).
     """
     first, last = unwarp(level, shift), unwarp(level - step_size, shift)
+    needed = jnp.broadcast_to(jnp.minimum(count, at_most), level.shape)
     at, here = level, x
     for number in range(1, count + 1):
-        following = warp(first + (last - first) * (number / count), shift)
-        velocity = velocity_from_sample(here, predict(here, at, at - following), at)
-        here = jnp.clip(here - expand(at - following, here) * velocity, -_LIMIT, _LIMIT)
-        at = following
+        walking = number <= needed
+        following = warp(first + (last - first) * jnp.minimum(number / needed, 1.0), shift)
+        # Who has arrived is asked for something that a model can be asked, and stays.
+        asked = jnp.where(walking, at, level)
+        size = jnp.where(walking, at - following, step_size)
+        velocity = velocity_from_sample(here, predict(here, asked, size), asked)
+        moved = jnp.clip(here - expand(size, here) * velocity, -_LIMIT, _LIMIT)
+        here = jnp.where(expand(walking, here), moved, here)
+        at = jnp.where(walking, following, at)
     mean_velocity = (x - here) / expand(step_size, x)
     return jax.lax.stop_gradient(x - expand(level, x) * mean_velocity)
 
@@ -80,9 +92,14 @@ def walk(
 def trajectory_target(
     models: Predictors, x: jax.Array, velocity: jax.Array, level: jax.Array, step_size: jax.Array
 ) -> jax.Array:
-    """Every step follows `WALK` smaller ones of the teacher, spaced as its own sampler's are."""
+    """Every step follows `WALK` smaller ones of the teacher, spaced as its own sampler's are.
+
+    Or fewer, so that the steps of a frame are walked in `teacher_steps`: a teacher whose streams
+    drift when it takes many is not followed there.
+    """
     del velocity
-    return walk(models.teacher, x, level, step_size, WALK, models.shift)
+    at_most = jnp.maximum(jnp.floor(models.teacher_steps * step_size), 1.0)
+    return walk(models.teacher, x, level, step_size, WALK, models.shift, at_most)
 
 
 def shortcut_target(

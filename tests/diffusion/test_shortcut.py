@@ -14,6 +14,7 @@ from lsdjax.diffusion.shortcut import (
     draw_steps,
     meanflow_target,
     shortcut_target,
+    trajectory_target,
     walk,
 )
 from lsdjax.diffusion.solver import solve
@@ -82,6 +83,25 @@ def test_a_walk_is_spaced_as_its_samplers_steps_are() -> None:
     x, s, d = noisy(0.5, 0.5)
     even = walk(teacher, x, s, d, 4)
     assert np.abs(walk(teacher, x, s, d, 4, 10.0) - even).max() > 0.01
+
+
+def test_a_teacher_walks_a_frame_in_no_more_steps_than_it_is_allowed() -> None:
+    """Each size of step in its share of them, and whoever has arrived stays."""
+    sizes = jnp.asarray([[1.0, 0.5, 0.25, 1 / 16]])
+    x, s, _ = noisy(1.0, 1.0)
+    x, s = jnp.repeat(x[:, :1], 4, axis=1), jnp.ones((len(x), 4))
+    d = jnp.broadcast_to(sizes, s.shape)
+
+    def watched(x, level, step_size):
+        assert float(level.min()) > 0 and float(step_size.min()) > 0  # what a model can be asked
+        return teacher(x, level, step_size)
+
+    for allowed, counts in ((64, (4, 4, 4, 4)), (4, (4, 2, 1, 1)), (2, (2, 1, 1, 1))):
+        models = Predictors(perfect, perfect, watched, shift=3.0, teacher_steps=allowed)
+        target = trajectory_target(models, x, x, s, d)
+        for frame, count in enumerate(counts):
+            alone = walk(teacher, x, s, d, count, 3.0)[:, frame]
+            np.testing.assert_allclose(target[:, frame], alone, atol=1e-5)
 
 
 def test_two_exact_halves_are_an_exact_step() -> None:

@@ -159,11 +159,14 @@ def test_an_unknown_distillation_is_refused() -> None:
     [
         ({"styles": ("orignal",)}, r"unknown styles \['orignal'\]; known are"),
         ({"input_drop": 1.5}, "drop=1.5; a share"),
+        ({"teacher_steps": 1, "steps": 2}, "teacher-steps=1; from the student's 2 to 64"),
+        ({"teacher_steps": 65}, "teacher-steps=65; from the student's 1 to 64"),
+        ({"teacher_steps": 4, "objective": "meanflow"}, "teacher-steps=4 with 'meanflow'"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(given: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        distillation(TINY.model, steps=1, objective="trajectory", **given)
+        distillation(TINY.model, **({"steps": 1, "objective": "trajectory"} | given))
 
 
 def test_a_student_of_one_style_has_no_turns_for_others() -> None:
@@ -188,7 +191,9 @@ def test_lights_are_learned_from_by_name(
     monkeypatch.setattr(loop, "train", train)
     save_checkpoint(tmp_path / "student", student)
     told = ["distill", "student", "--data", "lights", "--style", "original", "--drop", "1"]
+    told += ["--teacher-steps", "2"]
     assert cli.main(told) == 0
+    assert heard["config"].teacher_steps == 2
     assert isinstance(heard["data"], Lights)
     assert heard["config"].styles == ("original",) and heard["config"].stages[-1].input_drop == 1
     assert cli.main([*told, "--data", "more"]) == 2
