@@ -173,14 +173,16 @@ def prune(
         UserError: a target that is none or cannot be reached, `out` exists, the text encoder is
             missing, or the table of times is another machine's.
     """
-    if isinstance(target, float) and not 0 < target < 1:
+    if not isinstance(target, Mapping) and not 0 < target < 1:
         raise UserError(f"target {target:g}; a share of the step time between 0 and 1 is expected")
     check_out(out)
     config, params = checkpoint.config, checkpoint.params
     now = {group: size_of(config, group) for group in SIZES}
+    table = None
     if isinstance(target, Mapping):
         choices = _between(now, target)
     else:
+        table = LatencyTable(out.with_name(out.name + ".latency.json"), config)
         profile = profile or PROFILES.get(jax.default_backend(), PROFILES["gpu"])
         choices = {group: profile.choices(group, size) for group, size in now.items()}
     tokenize = find_tokenizer(config, text_encoder)
@@ -212,7 +214,7 @@ def prune(
     if isinstance(target, Mapping):
         tried = [try_out({**now, **target})]
     else:
-        table = LatencyTable(out.with_name(out.name + ".latency.json"), config)
+        assert table is not None
         progress("timing the parts of a step")
         # The fastest step, as the table has the fastest run of each part: both leave out what
         # waits.

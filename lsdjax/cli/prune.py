@@ -68,6 +68,8 @@ class PruneCommand(Measurement):
         target: float | dict[str, int]
         if name == "latency":
             target = float(value)
+        elif self.profile is not None:
+            raise UserError(f"--profile {self.profile}: the target's sizes are taken as they are")
         else:
             like = load_checkpoint(value).config
             if like.head_dim != checkpoint.config.head_dim:

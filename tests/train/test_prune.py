@@ -111,6 +111,8 @@ def test_the_sizes_of_another_checkpoint_whatever_the_machine(
     assert one.config == other.config and one.digest() == other.digest()
     assert other.meta["pruned"]["share"] == pytest.approx(0.93)
     assert other.meta["pruned"]["target"]["wide"] == one.config.wide_channels
+    assert cli.main([*first, *like[:2], "--out", "none", "--profile", "gpu"]) == 2
+    assert "--profile gpu: the target's sizes" in capsys.readouterr().err
     # Nothing is left to cut out of the smaller one, and nothing can be added to it.
     capsys.readouterr()
     for target, message in (
@@ -124,6 +126,16 @@ def test_the_sizes_of_another_checkpoint_whatever_the_machine(
         assert message in error and error.splitlines()[-1].startswith("lsdjax")
 
 
+def test_a_table_of_another_machine_is_refused_before_anything_is_measured(
+    checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small.latency.json").write_text('{"machine": "another", "times_ms": {}}')
+    monkeypatch.delattr(pruning, "calibrate")
+    recipe = calibration_recipe(CONFIG, groups=1, frames=1)
+    with pytest.raises(UserError, match="another"):
+        prune(checkpoint, Lights(), tmp_path / "small", target=0.5, recipe=recipe)
+
+
 def test_sizes_that_make_no_sense_are_refused(checkpoint, tmp_path: Path) -> None:
     recipe = calibration_recipe(CONFIG, groups=1, frames=1)
     for target, message in (
@@ -131,6 +143,7 @@ def test_sizes_that_make_no_sense_are_refused(checkpoint, tmp_path: Path) -> Non
         ({"hidden": 10**6}, "mlp_hidden=1000000: above the current size"),
         ({"width": 8}, r"no groups \['width'\]"),
         ({}, "those that the model has"),
+        (1, "target 1; a share"),
     ):
         with pytest.raises(UserError, match=message):
             prune(checkpoint, Lights(), tmp_path / "small", target=target, recipe=recipe)
